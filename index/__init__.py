@@ -1,0 +1,1 @@
+"""The records, the ledger, the blobs, the tables and the search over them."""

@@ -1,0 +1,145 @@
+"""The records that several packages share. Frozen, and whole from birth.
+
+`Upload` is what a creator handed in, `Analysis` is what its bytes say in one space, `Video` is the row of the index
+made of both, `Failure` is an upload that did not become a row, and why. Every upload ends as exactly one `Video` or
+one `Failure`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save as save_tensors
+
+PRESENT = "present"
+"""What the mask says of a modality that has a vector; any other word is the reason why it has none."""
+
+FAILED = "failed:"
+"""Prefix of a mask reason that is our fault or a budget's, not a fact about the video: such a row is `partial`."""
+
+MODALITIES = ("vision", "text", "sound")
+"""Everything a `Video` is compared by, in the order of the fused vector."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """One revision of one video, as its creator handed it in."""
+
+    video_id: str
+    content_sha256: str
+    """Of the original bytes, hex. The same bytes under another id share one `Analysis`."""
+    uri: str
+    """Where the bytes came from; the copy that we keep is found by `content_sha256`."""
+    revision: int = 1
+    """Counts from 1; any change of bytes or of text is a new revision."""
+    creator_id: str | None = None
+    caption: str = ""
+    hashtags: tuple[str, ...] = ()
+    """Without the `#`, case folded, in order of appearance, none twice."""
+    sound_id: str | None = None
+    language: str | None = None
+    uploaded_at: datetime | None = None
+    """Aware, UTC."""
+    visibility: str = "public"
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Further columns of the manifest, kept as they came."""
+
+    def __post_init__(self) -> None:
+        if not self.video_id:
+            raise ValueError("an upload wants a video_id, got an empty string")
+        if self.uploaded_at is not None and self.uploaded_at.tzinfo is None:
+            raise ValueError(f"uploaded_at wants a time zone, got {self.uploaded_at.isoformat()}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaFacts:
+    """What decoding measured, beside what the file claims of itself."""
+
+    container: str
+    duration_s: float
+    """Measured: the end of the last frame or sample that was decoded."""
+    declared_duration_s: float | None
+    """What the header claims; None where it claims nothing."""
+    video_codec: str | None = None
+    """None: the file has no picture."""
+    width: int = 0
+    """Pixels as shown, rotation applied."""
+    height: int = 0
+    fps: float = 0.0
+    """Decoded frames / measured seconds of picture."""
+    frame_count: int = 0
+    rotation_deg: int = 0
+    """Clockwise turn that was applied: 0, 90, 180 or 270."""
+    variable_frame_rate: bool = False
+    pixel_format: str | None = None
+    audio_codec: str | None = None
+    """None: the file has no sound."""
+    audio_rate_hz: int = 0
+    audio_channels: int = 0
+    truncated: str | None = None
+    """Why decoding stopped early although something was decoded; None: it reached the end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tag:
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Analysis:
+    """What one content says in one space. Immutable; kept as a blob under (content_sha256, space).
+
+    `vectors` holds a unit row for each of `vision`, `sound`, and for the three texts that are in the bytes themselves:
+    `tags`, `onscreen`, `transcript`. What the creator wrote joins them in `ingest/fuse.py`.
+    """
+
+    content_sha256: str
+    space: str
+    vectors: Mapping[str, NDArray[np.float32]]
+    mask: Mapping[str, str]
+    """Channel -> `PRESENT`, or the reason why it is absent ("no_sound", "no_text", "failed:model_missing")."""
+    tags: tuple[Tag, ...]
+    """Most probable first."""
+    onscreen_text: str
+    transcript: str
+    speech_segments_s: tuple[tuple[float, float], ...]
+    """(start, end) in seconds of the stretches with speech."""
+    signals: Mapping[str, float]
+    """Scalars about the whole clip, such as `speech_share`, `brightness`, `motion`, `tempo_bpm`."""
+    facts: MediaFacts
+
+    def __post_init__(self) -> None:
+        present = {name for name, reason in self.mask.items() if reason == PRESENT}
+        if present != set(self.vectors):
+            raise ValueError(f"mask and vectors disagree: mask says {sorted(present)}, vectors {sorted(self.vectors)}")
+        for name, vector in self.vectors.items():
+            if vector.ndim != 1 or not np.isfinite(vector).all():
+                raise ValueError(f"{name}: one finite vector wanted, got shape {vector.shape}")
+            if abs(float(np.linalg.norm(vector)) - 1) > 1e-3:
+                raise ValueError(f"{name}: a unit vector wanted, got length {float(np.linalg.norm(vector)):.4f}")
+
+    @property
+    def partial(self) -> bool:
+        """Some channel failed for a reason that another try may mend."""
+        return any(reason.startswith(FAILED) for reason in self.mask.values())
+
+    def to_bytes(self) -> bytes:
+        """One safetensors file: the vectors, and everything else as JSON in its header."""
+        rest = {
+            "content_sha256": self.content_sha256, "space": self.space, "mask": dict(self.mask),
+            "tags": [[tag.name, tag.probability] for tag in self.tags],
+            "onscreen_text": self.onscreen_text, "transcript": self.transcript,
+            "speech_segments_s": self.speech_segments_s, "signals": dict(self.signals), "facts": asdict(self.facts),
+        }  # fmt: skip
+        body = json.dumps(rest, sort_keys=True, ensure_ascii=False)
+        tensors = {name: np.ascontiguousarray(v, dtype=np.float32) for name, v in sorted(self.vectors.items())}
+        return save_tensors(tensors, metadata={"analysis": body})

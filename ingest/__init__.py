@@ -1,0 +1,1 @@
+"""Uploads become rows: decode, encode, fuse, commit."""
