@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 PRESENT = "present"
@@ -120,12 +121,16 @@ class Analysis:
     def __post_init__(self) -> None:
         present = {name for name, reason in self.mask.items() if reason == PRESENT}
         if present != set(self.vectors):
-            raise ValueError(f"mask and vectors disagree: mask says {sorted(present)}, vectors {sorted(self.vectors)}")
+            raise ValueError(
+                f"mask and vectors disagree: mask says {sorted(present)}, vectors {sorted(self.vectors)}"
+            )
         for name, vector in self.vectors.items():
             if vector.ndim != 1 or not np.isfinite(vector).all():
                 raise ValueError(f"{name}: one finite vector wanted, got shape {vector.shape}")
             if abs(float(np.linalg.norm(vector)) - 1) > 1e-3:
-                raise ValueError(f"{name}: a unit vector wanted, got length {float(np.linalg.norm(vector)):.4f}")
+                raise ValueError(
+                    f"{name}: a unit vector wanted, got length {float(np.linalg.norm(vector)):.4f}"
+                )
 
     @property
     def partial(self) -> bool:
@@ -141,5 +146,123 @@ class Analysis:
             "speech_segments_s": self.speech_segments_s, "signals": dict(self.signals), "facts": asdict(self.facts),
         }  # fmt: skip
         body = json.dumps(rest, sort_keys=True, ensure_ascii=False)
-        tensors = {name: np.ascontiguousarray(v, dtype=np.float32) for name, v in sorted(self.vectors.items())}
+        tensors = {
+            name: np.ascontiguousarray(v, dtype=np.float32) for name, v in sorted(self.vectors.items())
+        }
         return save_tensors(tensors, metadata={"analysis": body})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Analysis:
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            ValueError: the blob is torn or was written by something else.
+        """
+        try:
+            header_size = int.from_bytes(data[:8], "little")
+            rest = json.loads(json.loads(data[8 : 8 + header_size])["__metadata__"]["analysis"])
+            return cls(
+                content_sha256=rest["content_sha256"],
+                space=rest["space"],
+                vectors=load_tensors(data),
+                mask=rest["mask"],
+                tags=tuple(Tag(name=name, probability=probability) for name, probability in rest["tags"]),
+                onscreen_text=rest["onscreen_text"],
+                transcript=rest["transcript"],
+                speech_segments_s=tuple((start, end) for start, end in rest["speech_segments_s"]),
+                signals=rest["signals"],
+                facts=MediaFacts(**rest["facts"]),
+            )
+        except (KeyError, TypeError, ValueError, SafetensorError) as error:
+            raise ValueError(f"not an analysis ({len(data)} bytes): {error}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Space:
+    """One way of turning videos into vectors. Vectors of two spaces are never compared."""
+
+    name: str
+    spec: Mapping[str, Any]
+    """All that decides what a vector means: weights' hashes, engine, sampling, constants, fusion. Plain JSON."""
+    dims: Mapping[str, int]
+    """Modality -> dimensions."""
+    weights: Mapping[str, float]
+    """Modality -> its weight in the fused vector and in the score, adding up to 1."""
+
+    def __post_init__(self) -> None:
+        if set(self.dims) != set(self.weights):
+            raise ValueError(f"dims and weights disagree: {sorted(self.dims)} and {sorted(self.weights)}")
+        if abs(sum(self.weights.values()) - 1) > 1e-6:
+            raise ValueError(f"weights add up to 1, got {dict(self.weights)}")
+
+    @property
+    def id(self) -> str:
+        """Name and hash of everything in it, such as `local-3f9a0c2b71de`. Safe in file and table names."""
+        everything = {"spec": self.spec, "dims": dict(self.dims), "weights": dict(self.weights)}
+        return f"{self.name}-{hashlib.sha256(canonical_json(everything).encode()).hexdigest()[:12]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Video:
+    """A row of the index: an upload, what its bytes say, and the vectors it is found by."""
+
+    upload: Upload
+    space: str
+    vectors: Mapping[str, NDArray[np.float32]]
+    """Modality (`MODALITIES`) -> unit vector; absent modalities are not in it."""
+    fused: NDArray[np.float32]
+    """(sum of the space's dims,): the modalities end to end, each scaled by the root of its weight, zeros where
+    absent. Finds candidates only; the exact score is taken from `vectors`."""
+    mask: Mapping[str, str]
+    """Channel or modality -> `PRESENT` or the reason why it is absent."""
+    tags: tuple[Tag, ...]
+    onscreen_text: str
+    transcript: str
+    speech_segments_s: tuple[tuple[float, float], ...]
+    signals: Mapping[str, float]
+    facts: MediaFacts
+    thumbnail_sha256: str | None
+    """None: no picture to make one of."""
+
+    def __post_init__(self) -> None:
+        unknown = set(self.vectors) - set(MODALITIES)
+        if unknown:
+            raise ValueError(f"vectors of {sorted(unknown)}; the modalities are {MODALITIES}")
+        if not np.isfinite(self.fused).all():
+            raise ValueError(f"{self.upload.video_id}: the fused vector is not finite")
+
+    @property
+    def partial(self) -> bool:
+        """Some channel failed for a reason that another try may mend."""
+        return any(reason.startswith(FAILED) for reason in self.mask.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """An upload, or a line of a manifest, that did not become a `Video`, and why."""
+
+    video_id: str
+    """The caller's id; derived from the content, or from where it was named, where there is none."""
+    uri: str
+    step: str
+    """`manifest`, `read`, `decode` or `encode`."""
+    reason: str
+    """A short countable slug, such as `no_frames`."""
+    detail: str
+    """One line for a person: what came and what was wanted, with the line number where a manifest named it."""
+    attempts: int = 1
+
+
+def canonical_json(value: Any) -> str:
+    """The same text for equal values on every machine: sorted keys, no spaces, dates as ISO 8601.
+
+    >>> canonical_json({"b": 1, "a": [1.5, "é"]})
+    '{"a":[1.5,"é"],"b":1}'
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"not JSON: {type(value).__name__}")

@@ -46,7 +46,9 @@ class Clip:
     text_frames: NDArray[np.uint8]  # (n_text, height, width, 3), RGB, long side <= 640, mutually distinct
     text_frame_times_s: NDArray[np.float64]  # (n_text,)
     waveform: NDArray[np.float32]  # (n_samples,), mono, 16 kHz, -1..1; empty for a silent video
-    signals: Mapping[str, NDArray[np.float32]]  # name -> (n_frames,): "brightness" 0..1, "sharpness", "motion" 0..1
+    signals: Mapping[
+        str, NDArray[np.float32]
+    ]  # name -> (n_frames,): "brightness" 0..1, "sharpness", "motion" 0..1
     facts: MediaFacts
 
     def __post_init__(self) -> None:
