@@ -121,16 +121,12 @@ class Analysis:
     def __post_init__(self) -> None:
         present = {name for name, reason in self.mask.items() if reason == PRESENT}
         if present != set(self.vectors):
-            raise ValueError(
-                f"mask and vectors disagree: mask says {sorted(present)}, vectors {sorted(self.vectors)}"
-            )
+            raise ValueError(f"mask and vectors disagree: mask says {sorted(present)}, vectors {sorted(self.vectors)}")
         for name, vector in self.vectors.items():
             if vector.ndim != 1 or not np.isfinite(vector).all():
                 raise ValueError(f"{name}: one finite vector wanted, got shape {vector.shape}")
             if abs(float(np.linalg.norm(vector)) - 1) > 1e-3:
-                raise ValueError(
-                    f"{name}: a unit vector wanted, got length {float(np.linalg.norm(vector)):.4f}"
-                )
+                raise ValueError(f"{name}: a unit vector wanted, got length {float(np.linalg.norm(vector)):.4f}")
 
     @property
     def partial(self) -> bool:
@@ -146,9 +142,7 @@ class Analysis:
             "speech_segments_s": self.speech_segments_s, "signals": dict(self.signals), "facts": asdict(self.facts),
         }  # fmt: skip
         body = json.dumps(rest, sort_keys=True, ensure_ascii=False)
-        tensors = {
-            name: np.ascontiguousarray(v, dtype=np.float32) for name, v in sorted(self.vectors.items())
-        }
+        tensors = {name: np.ascontiguousarray(v, dtype=np.float32) for name, v in sorted(self.vectors.items())}
         return save_tensors(tensors, metadata={"analysis": body})
 
     @classmethod

@@ -46,22 +46,17 @@ class Clip:
     text_frames: NDArray[np.uint8]  # (n_text, height, width, 3), RGB, long side <= 640, mutually distinct
     text_frame_times_s: NDArray[np.float64]  # (n_text,)
     waveform: NDArray[np.float32]  # (n_samples,), mono, 16 kHz, -1..1; empty for a silent video
-    signals: Mapping[
-        str, NDArray[np.float32]
-    ]  # name -> (n_frames,): "brightness" 0..1, "sharpness", "motion" 0..1
+    signals: Mapping[str, NDArray[np.float32]]  # name -> (n_frames,): "brightness" 0..1, "sharpness", "motion" 0..1
     facts: MediaFacts
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 4 or self.frames.shape[-1] != 3 or self.frames.dtype != np.uint8:
             raise ValueError(f"frames wants (n, h, w, 3) uint8, got {self.frames.shape} {self.frames.dtype}")
         if len(self.frames) != len(self.frame_times_s):
-            raise ValueError(
-                f"one time per frame: got {self.frame_times_s.shape} times, {self.frames.shape} frames"
-            )
+            raise ValueError(f"one time per frame: got {self.frame_times_s.shape} times, {self.frames.shape} frames")
         if len(self.text_frames) != len(self.text_frame_times_s):
             raise ValueError(
-                f"one time per text frame: got {self.text_frame_times_s.shape} times, "
-                f"{self.text_frames.shape} frames"
+                f"one time per text frame: got {self.text_frame_times_s.shape} times, {self.text_frames.shape} frames"
             )
         if self.waveform.ndim != 1 or self.waveform.dtype != np.float32:
             raise ValueError(f"waveform wants (n,) float32, got {self.waveform.shape} {self.waveform.dtype}")
