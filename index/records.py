@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -117,6 +117,8 @@ class Analysis:
     signals: Mapping[str, float]
     """Scalars about the whole clip, such as `speech_share`, `brightness`, `motion`, `tempo_bpm`."""
     facts: MediaFacts
+    thumbnail_sha256: str | None
+    """Names the blob; None: no picture to make one of."""
 
     def __post_init__(self) -> None:
         present = {name for name, reason in self.mask.items() if reason == PRESENT}
@@ -134,41 +136,36 @@ class Analysis:
         return any(reason.startswith(FAILED) for reason in self.mask.values())
 
     def to_bytes(self) -> bytes:
-        """One safetensors file: the vectors, and everything else as JSON in its header."""
-        rest = {
-            "content_sha256": self.content_sha256, "space": self.space, "mask": dict(self.mask),
-            "tags": [[tag.name, tag.probability] for tag in self.tags],
-            "onscreen_text": self.onscreen_text, "transcript": self.transcript,
-            "speech_segments_s": self.speech_segments_s, "signals": dict(self.signals), "facts": asdict(self.facts),
-        }  # fmt: skip
-        body = json.dumps(rest, sort_keys=True, ensure_ascii=False)
+        """One safetensors file: the vectors, and everything else as JSON in its header, with a digest of both.
+
+        A disk that flips a bit does not say so; the digest does.
+        """
+        rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "vectors"}
+        rest |= {"tags": [[tag.name, tag.probability] for tag in self.tags], "facts": asdict(self.facts)}
+        body = canonical_json(rest)
         tensors = {name: np.ascontiguousarray(v, dtype=np.float32) for name, v in sorted(self.vectors.items())}
-        return save_tensors(tensors, metadata={"analysis": body})
+        return save_tensors(tensors, metadata={"analysis": body, "sha256": _digest(body, tensors)})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Analysis:
         """Read what `to_bytes` wrote.
 
         Raises:
-            ValueError: the blob is torn or was written by something else.
+            ValueError: the blob is torn, was changed, or was written by something else.
         """
         try:
             header_size = int.from_bytes(data[:8], "little")
-            rest = json.loads(json.loads(data[8 : 8 + header_size])["__metadata__"]["analysis"])
-            return cls(
-                content_sha256=rest["content_sha256"],
-                space=rest["space"],
-                vectors=load_tensors(data),
-                mask=rest["mask"],
-                tags=tuple(Tag(name=name, probability=probability) for name, probability in rest["tags"]),
-                onscreen_text=rest["onscreen_text"],
-                transcript=rest["transcript"],
-                speech_segments_s=tuple((start, end) for start, end in rest["speech_segments_s"]),
-                signals=rest["signals"],
-                facts=MediaFacts(**rest["facts"]),
-            )
+            metadata = json.loads(data[8 : 8 + header_size])["__metadata__"]
+            tensors = load_tensors(data)
+            rest = json.loads(metadata["analysis"])
+            if metadata["sha256"] != _digest(metadata["analysis"], tensors):
+                raise ValueError("its digest does not match its content")
+            rest["tags"] = tuple(Tag(name=name, probability=probability) for name, probability in rest["tags"])
+            rest["speech_segments_s"] = tuple((start, end) for start, end in rest["speech_segments_s"])
+            rest["facts"] = MediaFacts(**rest["facts"])
+            return cls(vectors=tensors, **rest)
         except (KeyError, TypeError, ValueError, SafetensorError) as error:
-            raise ValueError(f"not an analysis ({len(data)} bytes): {error}") from error
+            raise ValueError(f"not a whole analysis ({len(data)} bytes): {error}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +253,16 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain)
 
 
+def _digest(body: str, tensors: Mapping[str, NDArray[np.float32]]) -> str:
+    digest = hashlib.sha256(body.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode() + tensors[name].tobytes())
+    return digest.hexdigest()
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, Mapping):
+        return dict(value)
     raise TypeError(f"not JSON: {type(value).__name__}")
