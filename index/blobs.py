@@ -1,0 +1,177 @@
+"""Blobs: originals, analyses and thumbnails, named by what they are. The truth, beside the ledger.
+
+```
+original/ab/abcd…                                 the bytes a creator handed in, by their SHA-256
+thumbnail/12/1234….jpg                            a JPEG, by its own SHA-256
+analysis/<space>/ab/abcd….safetensors             what those bytes say in one space
+```
+
+A blob is there whole or not at all, and once it is said to be there it survives a power cut: written beside its place,
+fsynced, renamed, and the folder fsynced. Any fsspec URL (`s3://bucket/prefix`) serves as well as a folder; object
+stores keep those promises by themselves.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+_FICLONE = 0x40049409  # linux/fs.h: share the blocks of another file (btrfs, XFS, bcachefs)
+_CHUNK_BYTES = 1 << 20
+
+
+class Blobs:
+    """A content-addressed store in a folder or under an fsspec URL."""
+
+    def __init__(self, url: str) -> None:
+        self._folder = None if "://" in url else Path(url)
+        self._remote: Any = None
+        if self._folder is None:
+            self._remote, self._prefix = fsspec.core.url_to_fs(url)
+
+    def has(self, key: str) -> bool:
+        if self._folder is not None:
+            return (self._folder / key).is_file()
+        return bool(self._remote.exists(f"{self._prefix}/{key}"))
+
+    def get(self, key: str) -> bytes:
+        """Read a blob.
+
+        Raises:
+            FileNotFoundError: there is none of this name.
+        """
+        if self._folder is not None:
+            return (self._folder / key).read_bytes()
+        return bytes(self._remote.cat_file(f"{self._prefix}/{key}"))
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write a blob; one that is there already is replaced as a whole."""
+        if self._folder is None:
+            self._remote.pipe_file(f"{self._prefix}/{key}", data)
+            return
+        with _arriving(self._folder / key) as file:
+            file.write(data)
+
+    def put_original(self, path: Path) -> str:
+        """Copy a file in, sharing its blocks where the disk can, and return its SHA-256.
+
+        The digest is taken of the copy: a file that changes while it is read is stored as what was read.
+        """
+        if self._folder is None:
+            return self._send_original(path)
+        incoming = self._folder / "original" / "incoming"
+        with path.open("rb") as source, _arriving(incoming, place=False) as copy:
+            digest = _clone(source, copy) or _copy(source, copy)
+            target = self._folder / original_key(digest)
+            if not target.is_file():
+                _place(copy, target)
+        return digest
+
+    def _send_original(self, path: Path) -> str:
+        with tempfile.TemporaryFile() as copy, path.open("rb") as source:
+            digest = _copy(source, copy)
+            if not self.has(original_key(digest)):
+                copy.seek(0)
+                with self._remote.open(f"{self._prefix}/{original_key(digest)}", "wb") as target:
+                    shutil.copyfileobj(copy, target, _CHUNK_BYTES)
+        return digest
+
+    def path_of(self, key: str) -> Path | None:
+        """Where a blob lies as a file; None where it has to be fetched first (`local_copy`)."""
+        return None if self._folder is None else self._folder / key
+
+    @contextmanager
+    def local_copy(self, key: str) -> Iterator[Path]:
+        """Give a blob as a file for as long as the block lasts.
+
+        Raises:
+            FileNotFoundError: there is none of this name.
+        """
+        if self._folder is not None:
+            yield self._folder / key
+            return
+        with tempfile.NamedTemporaryFile(prefix="firstlook-") as file:
+            with self._remote.open(f"{self._prefix}/{key}", "rb") as source:
+                shutil.copyfileobj(source, file, _CHUNK_BYTES)
+            file.flush()
+            yield Path(file.name)
+
+
+def original_key(content_sha256: str) -> str:
+    return f"original/{content_sha256[:2]}/{content_sha256}"
+
+
+def thumbnail_key(thumbnail_sha256: str) -> str:
+    return f"thumbnail/{thumbnail_sha256[:2]}/{thumbnail_sha256}.jpg"
+
+
+def analysis_key(content_sha256: str, space_id: str) -> str:
+    return f"analysis/{space_id}/{content_sha256[:2]}/{content_sha256}.safetensors"
+
+
+@contextmanager
+def _arriving(target: Path, *, place: bool = True) -> Iterator[Any]:
+    """Open a file beside `target` that takes its place when the block ends well, and vanishes when it does not."""
+    _make_folder(target.parent)
+    file = tempfile.NamedTemporaryFile("w+b", dir=target.parent, prefix=".arriving-", delete=False)  # noqa: SIM115
+    try:
+        with file:
+            yield file
+            if place:
+                _place(file, target)
+    finally:
+        Path(file.name).unlink(missing_ok=True)
+
+
+def _place(file: Any, target: Path) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    _make_folder(target.parent)
+    os.rename(file.name, target)
+    _sync_folder(target.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    """Like `mkdir -p`, but a folder that was made stays made after a power cut."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _clone(source: Any, copy: Any) -> str | None:
+    """Share the blocks of `source` and return the SHA-256; None where the file system cannot."""
+    try:
+        fcntl.ioctl(copy.fileno(), _FICLONE, source.fileno())
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM):
+            return None
+        raise
+    copy.seek(0)
+    return hashlib.file_digest(copy, "sha256").hexdigest()
+
+
+def _copy(source: Any, copy: Any) -> str:
+    digest = hashlib.sha256()
+    while chunk := source.read(_CHUNK_BYTES):
+        digest.update(chunk)
+        copy.write(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,570 @@
+"""The ledger: which uploads there are, and where each one stands. The truth; tables are derived from it.
+
+An *item* is one upload in one space. It is `waiting`, `leased` to somebody who works on it, a `video` or a `failure`:
+one row, one state, which is how every upload ends as exactly one `Video` or one `Failure`.
+
+```
+ register ─► waiting ─► leased ─► video          acknowledge, after the row is in the table
+                ▲          ├────► failure         fail
+                └──────────┘                      the lease ran out, its owner died, or the decode child did
+```
+
+SQLite in one file by default (WAL, `synchronous=FULL`, `BEGIN IMMEDIATE`: facts of 8,377 lock errors without the last),
+PostgreSQL by URL for a cluster.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import psutil
+import sqlalchemy as sql
+from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, MetaData, String, Table, Text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection, Engine
+
+from index.records import Failure, Space, Upload, canonical_json
+
+SCHEMA_VERSION = 1
+ITEM_LEASE_S = 600.0
+"""Longer than the slowest chunk may take; a dead owner on this machine is noticed at once all the same."""
+CHILD_DEATHS_MAX = 3
+"""So often may an upload kill its decode child before it is quarantined."""
+
+_metadata = MetaData()
+_versions = Table("schema_version", _metadata, Column("version", Integer, primary_key=True))
+_spaces = Table(
+    "spaces",
+    _metadata,
+    Column("space_id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("live", Boolean, nullable=False),
+    Column("created_s", Float, nullable=False),
+)
+_uploads = Table(
+    "uploads",
+    _metadata,
+    Column("video_id", String, primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("content_sha256", String, nullable=False, index=True),
+    Column("body", Text, nullable=False),
+    Column("registered_s", Float, nullable=False),
+)
+_items = Table(
+    "items",
+    _metadata,
+    Column("video_id", String, primary_key=True),
+    Column("space_id", String, primary_key=True),
+    Column("revision", Integer, nullable=False),  # 0: it failed before there was an upload to speak of
+    Column("uri", Text, nullable=False),
+    Column("state", String, nullable=False),
+    Column("queued_s", Float, nullable=False),
+    Column("partial", Boolean, nullable=False, default=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("child_deaths", Integer, nullable=False, default=0),
+    Column("lost_leases", Integer, nullable=False, default=0),
+    Column("owner", String),
+    Column("leased_until_s", Float),
+    Column("step", String),
+    Column("reason", String),
+    Column("detail", Text),
+    sql.Index("items_by_state", "space_id", "state", "queued_s"),
+)
+_files = Table(
+    "files",
+    _metadata,
+    Column("path", Text, primary_key=True),
+    Column("given_id", String, primary_key=True),  # "" where the caller gave none
+    Column("video_id", String, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("content_sha256", String, nullable=False),
+    Column("said_sha256", String, nullable=False),
+)
+_leases = Table(
+    "leases",
+    _metadata,
+    Column("name", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("until_s", Float, nullable=False),
+)
+
+
+def _create_all(connection: Connection) -> None:
+    _metadata.create_all(connection)
+
+
+MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _create_all}
+"""Version -> what leads to it from the one before. A ledger is only ever led upwards."""
+
+
+class LeaseLost(Exception):
+    """Somebody else holds the lease now: what was done under the old one must not be acknowledged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right to write one table, until it ends or is taken over. `epoch` counts its holders."""
+
+    name: str
+    owner: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenFile:
+    """What a file looked like when it was last registered: unchanged size and time mean unchanged bytes."""
+
+    path: str
+    given_id: str
+    """The caller's id for it, or "": one file may stand under several ids."""
+    video_id: str
+    size: int
+    mtime_ns: int
+    content_sha256: str
+    said_sha256: str
+    """Digest of what a manifest or a sidecar said of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """An upload that is ours to work on until its lease ends."""
+
+    upload: Upload
+    child_deaths: int
+    partial: bool
+    """A row stands already; only its failed channels are wanted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where an upload stands in a space."""
+
+    video_id: str
+    state: str
+    partial: bool
+    revision: int
+
+
+class Ledger:
+    """Uploads, leases, failures and spaces in one SQL database.
+
+    Args:
+        url: SQLAlchemy URL, `sqlite:///…/ledger.sqlite` or `postgresql+psycopg://…`.
+        clock: seconds since 1970; tests pass their own.
+
+    Raises:
+        ValueError: the database was written by a newer version of firstlook.
+    """
+
+    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
+        self._engine = _engine(url)
+        self._clock = clock
+        self._migrate()
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    # Spaces ------------------------------------------------------------------------------------------------------
+
+    def add_space(self, space: Space) -> None:
+        """Remember a space; the first one becomes the live one."""
+        body = canonical_json({"spec": space.spec, "dims": dict(space.dims), "weights": dict(space.weights)})
+        with self._write() as connection:
+            known = set(connection.scalars(sql.select(_spaces.c.space_id)))
+            if space.id not in known:
+                row = {"space_id": space.id, "name": space.name, "body": body, "created_s": self._clock()}
+                connection.execute(sql.insert(_spaces).values(live=not known, **row))
+
+    def spaces(self) -> list[Space]:
+        """All spaces, the live one first, then by age."""
+        query = sql.select(_spaces.c.name, _spaces.c.body).order_by(_spaces.c.live.desc(), _spaces.c.created_s)
+        with self._read() as connection:
+            return [Space(name=name, **json.loads(body)) for name, body in connection.execute(query)]
+
+    # Registering -------------------------------------------------------------------------------------------------
+
+    def seen_files(self, paths: Sequence[str]) -> dict[tuple[str, str], SeenFile]:
+        """(path, given id) -> what is known of these paths from before; unknown ones are left out."""
+        query = sql.select(_files).where(_files.c.path.in_(paths))
+        with self._read() as connection:
+            seen = [SeenFile(**row) for row in connection.execute(query).mappings()]
+        return {(file.path, file.given_id): file for file in seen}
+
+    def register(self, uploads: Sequence[tuple[Upload, SeenFile | None]], space_id: str) -> list[Standing]:
+        """Write uploads down and queue those that need work, in one transaction.
+
+        A known id with the same content and the same words stays as it is; any change is a new revision, and waits.
+        The revision of the uploads handed in is ignored: the ledger counts.
+
+        Returns:
+            Where each upload stands now, in the order given.
+        """
+        with self._write() as connection:
+            return [self._register(connection, upload, seen, space_id) for upload, seen in uploads]
+
+    def _register(self, connection: Connection, upload: Upload, seen: SeenFile | None, space_id: str) -> Standing:
+        latest = self._latest(connection, upload.video_id)
+        if latest is None or _body(latest) != _body(upload):
+            upload = replace(upload, revision=1 if latest is None else latest.revision + 1)
+            connection.execute(
+                sql.insert(_uploads).values(
+                    video_id=upload.video_id,
+                    revision=upload.revision,
+                    content_sha256=upload.content_sha256,
+                    body=_body(upload),
+                    registered_s=self._clock(),
+                )
+            )
+        else:
+            upload = latest
+        if seen is not None:
+            self._upsert(connection, _files, asdict(seen))
+        standing = self._standing(connection, upload.video_id, space_id)
+        if standing is None or standing.revision != upload.revision:
+            same_bytes = latest is not None and latest.content_sha256 == upload.content_sha256
+            self._queue(connection, upload, space_id, keep_deaths=same_bytes)
+            standing = Standing(video_id=upload.video_id, state="waiting", partial=False, revision=upload.revision)
+        return standing
+
+    def standings(self, video_ids: Iterable[str], space_id: str) -> dict[str, Standing]:
+        """Where these uploads stand; ids that the space does not know are left out."""
+        found: dict[str, Standing] = {}
+        with self._read() as connection:
+            for some in _in_parts(list(video_ids), 500):
+                query = sql.select(*_STANDING).where(_items.c.space_id == space_id, _items.c.video_id.in_(some))
+                found |= {row["video_id"]: Standing(**row) for row in connection.execute(query).mappings()}
+        return found
+
+    def upload(self, video_id: str) -> Upload | None:
+        """The latest revision of an upload."""
+        with self._read() as connection:
+            return self._latest(connection, video_id)
+
+    # Working -----------------------------------------------------------------------------------------------------
+
+    def claim(self, space_id: str, owner: str, limit: int) -> list[Claimed]:
+        """Lease up to `limit` waiting items, oldest first; an empty list when nothing waits.
+
+        An item whose earlier lease was lost comes alone: if it was what killed its worker, it takes nobody along.
+        """
+        self.reclaim(space_id)
+        now = self._clock()
+        query = (
+            sql.select(_items.c.video_id, _items.c.lost_leases)
+            .where(_items.c.space_id == space_id, _items.c.state == "waiting")
+            .order_by(_items.c.lost_leases, _items.c.queued_s, _items.c.video_id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        with self._write() as connection:
+            rows = connection.execute(query).all()
+            calm = [video_id for video_id, lost in rows if not lost]
+            chosen = calm or [video_id for video_id, _ in rows[:1]]
+            connection.execute(
+                sql.update(_items)
+                .where(_items.c.space_id == space_id, _items.c.video_id.in_(chosen))
+                .values(state="leased", owner=owner, leased_until_s=now + ITEM_LEASE_S)
+            )
+            return self._claimed(connection, space_id, chosen)
+
+    def renew(self, space_id: str, owner: str) -> None:
+        """Keep an owner's leases from running out while it works."""
+        mine = (_items.c.space_id == space_id, _items.c.state == "leased", _items.c.owner == owner)
+        with self._write() as connection:
+            connection.execute(sql.update(_items).where(*mine).values(leased_until_s=self._clock() + ITEM_LEASE_S))
+
+    def release(self, space_id: str, owner: str) -> None:
+        """Hand an owner's unfinished items back: a clean stop costs nobody anything."""
+        mine = (_items.c.space_id == space_id, _items.c.state == "leased", _items.c.owner == owner)
+        with self._write() as connection:
+            connection.execute(sql.update(_items).where(*mine).values(**_WAITING))
+
+    def reclaim(self, space_id: str) -> int:
+        """Take back leases that ran out or whose owner on this machine is dead; return how many."""
+        leased = (_items.c.space_id == space_id, _items.c.state == "leased")
+        with self._read() as connection:
+            owners = connection.execute(
+                sql.select(_items.c.owner, sql.func.min(_items.c.leased_until_s))
+                .where(*leased)
+                .group_by(_items.c.owner)
+            ).all()
+        gone = [owner for owner, until_s in owners if until_s < self._clock() or _is_dead(owner)]
+        if not gone:
+            return 0
+        dead = [owner for owner in gone if _is_dead(owner)]
+        lost = sql.or_(_items.c.owner.in_(dead), _items.c.leased_until_s < self._clock())
+        with self._write() as connection:
+            result = connection.execute(
+                sql.update(_items).where(*leased, lost).values(lost_leases=_items.c.lost_leases + 1, **_WAITING)
+            )
+            return int(result.rowcount)
+
+    def acknowledge(self, done: Sequence[tuple[Upload, bool]], space_id: str, lease: Lease) -> None:
+        """Write down that these (upload, partial) are rows of the table now.
+
+        A revision that was overtaken while it was worked on stays queued.
+
+        Raises:
+            LeaseLost: the table's lease has passed to somebody else; nothing was written.
+        """
+        with self._write() as connection:
+            self._check(connection, lease)
+            for upload, partial in done:
+                connection.execute(
+                    sql.update(_items)
+                    .where(
+                        _items.c.space_id == space_id,
+                        _items.c.video_id == upload.video_id,
+                        _items.c.revision == upload.revision,
+                    )
+                    .values(
+                        state="video", partial=partial, attempts=_items.c.attempts + 1, owner=None,
+                        leased_until_s=None, lost_leases=0, step=None, reason=None, detail=None,
+                    )
+                )  # fmt: skip
+
+    def fail(self, failures: Sequence[Failure], space_id: str) -> None:
+        """Write failures down. An id that the space does not know yet (a manifest line) becomes an item of its own.
+
+        `attempts` of the failures handed in is ignored: the ledger counts.
+        """
+        with self._write() as connection:
+            for failure in failures:
+                known = connection.execute(
+                    sql.select(_items.c.revision, _items.c.attempts, _items.c.child_deaths, _items.c.queued_s).where(
+                        _items.c.space_id == space_id, _items.c.video_id == failure.video_id
+                    )
+                ).one_or_none()
+                revision, attempts, deaths, queued_s = known or (0, 0, 0, self._clock())
+                row: dict[str, Any] = {
+                    "state": "failure",
+                    "uri": failure.uri,
+                    "step": failure.step,
+                    "reason": failure.reason,
+                }
+                row |= {"detail": failure.detail, "attempts": attempts + 1, "child_deaths": deaths}
+                row |= {"video_id": failure.video_id, "space_id": space_id, "revision": revision, "queued_s": queued_s}
+                row |= {"partial": False, "lost_leases": 0, "owner": None, "leased_until_s": None}
+                self._upsert(connection, _items, row)
+
+    def child_died(self, video_id: str, space_id: str) -> int:
+        """Count one more death of the decode child against an upload, which waits again; return how many it has."""
+        this = (_items.c.space_id == space_id, _items.c.video_id == video_id)
+        with self._write() as connection:
+            connection.execute(
+                sql.update(_items).where(*this).values(child_deaths=_items.c.child_deaths + 1, **_WAITING)
+            )
+            return int(connection.scalar(sql.select(_items.c.child_deaths).where(*this)) or 0)
+
+    def retry(self, space_id: str, *, quarantined: bool = False) -> int:
+        """Queue failures and partial videos again; return how many. Manifest lines have nothing to run again."""
+        again = sql.and_(_items.c.state == "failure", _items.c.revision > 0)
+        if not quarantined:
+            again = sql.and_(again, _items.c.reason != "quarantined")
+        partial = sql.and_(_items.c.state == "video", _items.c.partial)
+        with self._write() as connection:
+            result = connection.execute(
+                sql.update(_items)
+                .where(_items.c.space_id == space_id, sql.or_(again, partial))
+                .values(child_deaths=0, lost_leases=0, queued_s=self._clock(), **_WAITING)
+            )
+            return int(result.rowcount)
+
+    # Looking -----------------------------------------------------------------------------------------------------
+
+    def counts(self, space_id: str) -> dict[str, int]:
+        """`{"uploads", "videos", "failures", "partial", "pending"}` of a space."""
+        query = (
+            sql.select(_items.c.state, _items.c.partial, sql.func.count())
+            .where(_items.c.space_id == space_id)
+            .group_by(_items.c.state, _items.c.partial)
+        )
+        with self._read() as connection:
+            rows = connection.execute(query).all()
+        by_state = {state: sum(n for s, _, n in rows if s == state) for state in ("video", "failure")}
+        uploads = sum(n for _, _, n in rows)
+        return {
+            "uploads": uploads,
+            "videos": by_state["video"],
+            "failures": by_state["failure"],
+            "partial": sum(n for state, partial, n in rows if state == "video" and partial),
+            "pending": uploads - by_state["video"] - by_state["failure"],
+        }
+
+    def failures(self, space_id: str) -> list[Failure]:
+        """Every failure of a space, by reason and then by id."""
+        columns = ("video_id", "uri", "step", "reason", "detail", "attempts")
+        query = (
+            sql.select(*(_items.c[name] for name in columns))
+            .where(_items.c.space_id == space_id, _items.c.state == "failure")
+            .order_by(_items.c.reason, _items.c.video_id)
+        )
+        with self._read() as connection:
+            return [Failure(**row) for row in connection.execute(query).mappings()]
+
+    def video_ids(self, space_id: str) -> list[str]:
+        """Ids of all items that the ledger holds to be videos."""
+        query = sql.select(_items.c.video_id).where(_items.c.space_id == space_id, _items.c.state == "video")
+        with self._read() as connection:
+            return list(connection.scalars(query))
+
+    # Leases of tables --------------------------------------------------------------------------------------------
+
+    def lease(self, name: str, owner: str, *, ttl_s: float = 60.0) -> Lease | None:
+        """Take or keep the lease of a table; None while somebody else who is alive holds it."""
+        now = self._clock()
+        with self._write() as connection:
+            held = connection.execute(sql.select(_leases).where(_leases.c.name == name)).mappings().one_or_none()
+            if held and held["owner"] != owner and held["until_s"] > now and not _is_dead(held["owner"]):
+                return None
+            epoch = 1 if held is None else held["epoch"] + (held["owner"] != owner)
+            self._upsert(connection, _leases, {"name": name, "owner": owner, "epoch": epoch, "until_s": now + ttl_s})
+            return Lease(name=name, owner=owner, epoch=epoch)
+
+    def end_lease(self, lease: Lease) -> None:
+        """Give a table's lease back; does nothing where it has passed on already."""
+        mine = (_leases.c.name == lease.name, _leases.c.owner == lease.owner, _leases.c.epoch == lease.epoch)
+        with self._write() as connection:
+            connection.execute(sql.update(_leases).where(*mine).values(until_s=0.0))
+
+    def _check(self, connection: Connection, lease: Lease) -> None:
+        epoch = connection.scalar(sql.select(_leases.c.epoch).where(_leases.c.name == lease.name))
+        if epoch != lease.epoch:
+            raise LeaseLost(f"the lease of {lease.name} (epoch {lease.epoch}, {lease.owner}) has passed on")
+
+    # Inside ------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with self._engine.connect().execution_options(reads_only=True) as connection:
+            yield connection
+
+    def _migrate(self) -> None:
+        with self._write() as connection:
+            _versions.create(connection, checkfirst=True)
+            found = connection.scalar(sql.select(sql.func.max(_versions.c.version))) or 0
+            if found > SCHEMA_VERSION:
+                raise ValueError(
+                    f"the ledger has schema {found}, of a newer firstlook; this one knows up to {SCHEMA_VERSION}"
+                )
+            for version in range(found + 1, SCHEMA_VERSION + 1):
+                MIGRATIONS[version](connection)
+                connection.execute(sql.insert(_versions).values(version=version))
+
+    def _upsert(self, connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        keys = [column.name for column in table.primary_key]
+        rest = {name: value for name, value in row.items() if name not in keys}
+        connection.execute(dialect.insert(table).values(row).on_conflict_do_update(index_elements=keys, set_=rest))
+
+    def _latest(self, connection: Connection, video_id: str) -> Upload | None:
+        query = (
+            sql.select(_uploads.c.revision, _uploads.c.body)
+            .where(_uploads.c.video_id == video_id)
+            .order_by(_uploads.c.revision.desc())
+            .limit(1)
+        )
+        row = connection.execute(query).one_or_none()
+        return None if row is None else _upload(row.revision, row.body)
+
+    def _standing(self, connection: Connection, video_id: str, space_id: str) -> Standing | None:
+        query = sql.select(*_STANDING).where(_items.c.space_id == space_id, _items.c.video_id == video_id)
+        row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else Standing(**row)
+
+    def _queue(self, connection: Connection, upload: Upload, space_id: str, *, keep_deaths: bool) -> None:
+        row = {"video_id": upload.video_id, "space_id": space_id, "revision": upload.revision, "uri": upload.uri}
+        row |= {"queued_s": self._clock(), "partial": False, "lost_leases": 0, **_WAITING}
+        if not keep_deaths:
+            row["child_deaths"] = 0
+        self._upsert(connection, _items, row)
+
+    def _claimed(self, connection: Connection, space_id: str, video_ids: Sequence[str]) -> list[Claimed]:
+        query = (
+            sql.select(_items.c.child_deaths, _items.c.partial, _uploads.c.revision, _uploads.c.body)
+            .join(
+                _uploads,
+                sql.and_(_uploads.c.video_id == _items.c.video_id, _uploads.c.revision == _items.c.revision),
+            )
+            .where(_items.c.space_id == space_id, _items.c.video_id.in_(video_ids))
+            .order_by(_items.c.queued_s, _items.c.video_id)
+        )
+        return [
+            Claimed(upload=_upload(revision, body), child_deaths=deaths, partial=partial)
+            for deaths, partial, revision, body in connection.execute(query)
+        ]
+
+
+_WAITING = {"state": "waiting", "owner": None, "leased_until_s": None}
+_STANDING = (_items.c.video_id, _items.c.state, _items.c.partial, _items.c.revision)
+
+
+def owner_name() -> str:
+    """Name this process so that others on the machine can tell whether it still lives: host, pid and start."""
+    process = psutil.Process()
+    return f"{socket.gethostname()}:{os.getpid()}:{process.create_time():.2f}"
+
+
+def _is_dead(owner: str) -> bool:
+    host, pid, started_s = owner.rsplit(":", 2)
+    if host != socket.gethostname():
+        return False  # nobody can tell from here: its lease has to run out
+    try:
+        return f"{psutil.Process(int(pid)).create_time():.2f}" != started_s
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _engine(url: str) -> Engine:
+    engine = sql.create_engine(url)
+    if engine.dialect.name == "sqlite":
+
+        @sql.event.listens_for(engine, "connect")
+        def _settle(connection: Any, _record: Any) -> None:
+            connection.isolation_level = None  # we say BEGIN ourselves, below
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA busy_timeout = 60000")
+
+        @sql.event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            reads_only = connection.get_execution_options().get("reads_only", False)
+            connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _body(upload: Upload) -> str:
+    """An upload as text, without its revision: equal texts are the same revision."""
+    said = asdict(replace(upload, extra=dict(upload.extra)))
+    del said["revision"]
+    return canonical_json(said)
+
+
+def _upload(revision: int, body: str) -> Upload:
+    said = json.loads(body)
+    said["hashtags"] = tuple(said["hashtags"])
+    if said["uploaded_at"] is not None:
+        said["uploaded_at"] = datetime.fromisoformat(said["uploaded_at"]).astimezone(UTC)
+    return Upload(revision=revision, **said)
+
+
+def _in_parts(values: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

@@ -1,0 +1,213 @@
+"""One row, one state: the ledger never loses an upload and never lets it be two things."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sql
+
+from index.ledger import ITEM_LEASE_S, LeaseLost, Ledger, SeenFile, owner_name
+from index.records import Failure, Space, Upload
+
+SPACE = "local-0"
+ELSEWHERE = "another-machine:1:0.00"
+"""An owner that nobody here can see: its leases end by the clock alone."""
+
+
+class Clock:
+    now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, clock: Clock) -> Ledger:
+    return Ledger(f"sqlite:///{tmp_path}/ledger.sqlite", clock=clock)
+
+
+def upload(video_id: str, content: str = "aa", **said: object) -> Upload:
+    return Upload(video_id=video_id, content_sha256=content, uri=f"{video_id}.mp4", **said)  # type: ignore[arg-type]
+
+
+def register(ledger: Ledger, *uploads: Upload) -> None:
+    ledger.register([(one, None) for one in uploads], SPACE)
+
+
+def claimed(ledger: Ledger, owner: str = ELSEWHERE, limit: int = 10) -> list[str]:
+    return [one.upload.video_id for one in ledger.claim(SPACE, owner, limit)]
+
+
+def test_an_upload_reads_back_as_it_was_said(ledger: Ledger) -> None:
+    said = upload(
+        "a",
+        caption="Das Kätzchen 猫",
+        hashtags=("猫", "cat"),
+        uploaded_at=datetime(2026, 5, 1, 12, tzinfo=UTC),
+        extra={"likes": 3, "nested": {"a": [1]}},
+    )
+    register(ledger, said)
+    assert ledger.upload("a") == said
+
+
+def test_registering_again_changes_nothing_and_an_edit_is_a_new_revision(ledger: Ledger) -> None:
+    register(ledger, upload("a"))
+    register(ledger, upload("a"))
+    assert ledger.upload("a").revision == 1  # type: ignore[union-attr]
+    register(ledger, upload("a", caption="now with words"))
+    assert ledger.upload("a").revision == 2  # type: ignore[union-attr]
+    assert ledger.counts(SPACE) == {"uploads": 1, "videos": 0, "failures": 0, "partial": 0, "pending": 1}
+
+
+def test_work_is_claimed_once_and_oldest_first(ledger: Ledger, clock: Clock) -> None:
+    for video_id in ("c", "a", "b"):
+        register(ledger, upload(video_id))
+        clock.now_s += 1
+    assert claimed(ledger, limit=2) == ["c", "a"]
+    assert claimed(ledger, "second-machine:1:0.00") == ["b"]
+    assert claimed(ledger) == []
+
+
+def test_a_lease_that_ran_out_comes_back_alone(ledger: Ledger, clock: Clock) -> None:
+    register(ledger, upload("a"), upload("b"), upload("c"))
+    assert claimed(ledger, limit=2) == ["a", "b"]
+    clock.now_s += ITEM_LEASE_S + 1
+    assert claimed(ledger) == ["c"], "what was never lost goes first"
+    assert claimed(ledger) == ["a"], "then one at a time"
+    assert claimed(ledger) == ["b"]
+
+
+def test_renewed_leases_do_not_run_out(ledger: Ledger, clock: Clock) -> None:
+    register(ledger, upload("a"))
+    claimed(ledger)
+    clock.now_s += ITEM_LEASE_S - 1
+    ledger.renew(SPACE, ELSEWHERE)
+    clock.now_s += ITEM_LEASE_S - 1
+    assert claimed(ledger, "second-machine:1:0.00") == []
+
+
+def test_a_dead_owner_on_this_machine_is_noticed_at_once(ledger: Ledger) -> None:
+    program = "from index.ledger import owner_name; print(owner_name())"
+    dead = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+    register(ledger, upload("a"))
+    assert claimed(ledger, dead) == ["a"]
+    assert claimed(ledger, owner_name()) == ["a"]
+
+
+def test_a_clean_stop_hands_items_back_without_a_mark(ledger: Ledger) -> None:
+    register(ledger, upload("a"), upload("b"))
+    claimed(ledger)
+    ledger.release(SPACE, ELSEWHERE)
+    assert claimed(ledger) == ["a", "b"], "both in one chunk: neither is under suspicion"
+
+
+def test_a_video_is_acknowledged_only_under_the_lease_of_the_table(ledger: Ledger, clock: Clock) -> None:
+    register(ledger, upload("a"))
+    work = ledger.claim(SPACE, ELSEWHERE, 1)
+    lease = ledger.lease("videos", ELSEWHERE, ttl_s=10)
+    assert lease is not None
+    clock.now_s += 11
+    assert ledger.lease("videos", "second-machine:1:0.00") is not None
+    with pytest.raises(LeaseLost):
+        ledger.acknowledge([(work[0].upload, False)], SPACE, lease)
+    assert ledger.counts(SPACE)["videos"] == 0
+
+
+def test_a_table_has_one_writer_at_a_time(ledger: Ledger) -> None:
+    lease = ledger.lease("videos", ELSEWHERE)
+    assert lease is not None
+    assert ledger.lease("videos", "second-machine:1:0.00") is None
+    assert ledger.lease("videos", ELSEWHERE) == lease, "keeping it is not taking it"
+    ledger.end_lease(lease)
+    assert ledger.lease("videos", "second-machine:1:0.00") is not None
+
+
+def test_a_revision_overtaken_while_it_was_worked_on_stays_queued(ledger: Ledger) -> None:
+    register(ledger, upload("a"))
+    work = ledger.claim(SPACE, ELSEWHERE, 1)
+    register(ledger, upload("a", caption="edited meanwhile"))
+    lease = ledger.lease("videos", ELSEWHERE)
+    assert lease is not None
+    ledger.acknowledge([(work[0].upload, False)], SPACE, lease)
+    assert ledger.counts(SPACE)["pending"] == 1
+
+
+def test_failures_are_listed_counted_and_tried_again(ledger: Ledger) -> None:
+    register(ledger, upload("a"))
+    ledger.claim(SPACE, ELSEWHERE, 1)
+    broken = Failure(video_id="a", uri="a.mp4", step="decode", reason="no_frames", detail="0 of 10 frames")
+    ledger.fail([broken], SPACE)
+    assert ledger.failures(SPACE) == [broken]
+    assert ledger.retry(SPACE) == 1
+    assert claimed(ledger) == ["a"]
+    ledger.fail([broken], SPACE)
+    assert ledger.failures(SPACE) == [replace(broken, attempts=2)]
+
+
+def test_a_line_of_a_manifest_is_a_failure_that_counts_as_an_upload(ledger: Ledger) -> None:
+    line = Failure(video_id="f_1", uri="clips.csv", step="manifest", reason="no_uri", detail="clips.csv, line 7")
+    ledger.fail([line], SPACE)
+    assert ledger.counts(SPACE) == {"uploads": 1, "videos": 0, "failures": 1, "partial": 0, "pending": 0}
+    assert ledger.retry(SPACE) == 0, "there are no bytes to try again"
+
+
+def test_deaths_of_the_child_are_counted_against_the_upload(ledger: Ledger) -> None:
+    register(ledger, upload("a"))
+    deaths = []
+    for _ in range(3):
+        ledger.claim(SPACE, ELSEWHERE, 1)
+        deaths.append(ledger.child_died("a", SPACE))
+    assert deaths == [1, 2, 3]
+
+
+def test_a_file_is_remembered_under_each_id_that_it_was_given(ledger: Ledger) -> None:
+    seen = SeenFile(path="x.mp4", given_id="", video_id="v_1", size=1, mtime_ns=2, content_sha256="aa", said_sha256="s")
+    ledger.register([(upload("v_1"), seen), (upload("b"), replace(seen, given_id="b", video_id="b"))], SPACE)
+    assert set(ledger.seen_files(["x.mp4", "y.mp4"])) == {("x.mp4", ""), ("x.mp4", "b")}
+
+
+def test_spaces_are_kept_and_the_first_is_the_live_one(ledger: Ledger, clock: Clock) -> None:
+    first = Space(name="local", spec={"a": 1}, dims={"vision": 2}, weights={"vision": 1.0})
+    second = replace(first, spec={"a": 2})
+    ledger.add_space(first)
+    clock.now_s += 1
+    ledger.add_space(second)
+    ledger.add_space(first)
+    assert [space.id for space in ledger.spaces()] == [first.id, second.id]
+
+
+def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.sqlite"
+    Ledger(url).close()
+    with sql.create_engine(url).begin() as connection:
+        connection.exec_driver_sql("INSERT INTO schema_version VALUES (99)")
+    with pytest.raises(ValueError, match="schema 99, of a newer firstlook"):
+        Ledger(url)
+
+
+def test_four_processes_claim_everything_exactly_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.sqlite"
+    ledger = Ledger(url)
+    ledger.register([(upload(f"{n:03}"), None) for n in range(120)], SPACE)
+    program = (
+        "import sys; from index.ledger import Ledger\n"
+        "ledger = Ledger(sys.argv[1])\n"
+        f"while work := ledger.claim('{SPACE}', 'machine-' + sys.argv[2] + ':1:0.00', 3):\n"
+        "    print(*[one.upload.video_id for one in work])\n"
+    )
+    workers = [
+        subprocess.Popen([sys.executable, "-c", program, url, str(n)], stdout=subprocess.PIPE, text=True)
+        for n in range(4)
+    ]
+    claims = [video_id for worker in workers for video_id in worker.communicate(timeout=120)[0].split()]
+    assert sorted(claims) == [f"{n:03}" for n in range(120)]
