@@ -1,0 +1,69 @@
+"""One folder holds everything: the ledger, the blobs and the tables.
+
+```
+firstlook-data/
+  ledger.sqlite     uploads, leases, failures, spaces        the truth
+  blobs/            originals, thumbnails, analyses          the truth
+  tables/           one Lance table a space                  derived
+```
+
+Each of the three can live elsewhere, by URL: `ledger_url` (PostgreSQL), `blobs_url` (s3://…), `tables_url`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from index.blobs import Blobs
+from index.ledger import Ledger
+from index.records import Space
+from index.table import VideoTable
+
+DEFAULT_FOLDER = "firstlook-data"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """The three stores of one library, opened."""
+
+    folder: Path
+    ledger: Ledger
+    blobs: Blobs
+    tables_url: str
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | Path | None = None,
+        *,
+        ledger_url: str | None = None,
+        blobs_url: str | None = None,
+        tables_url: str | None = None,
+    ) -> Home:
+        """Open a home, making it where there is none.
+
+        Args:
+            folder: default `FIRSTLOOK_HOME`, then `./firstlook-data`.
+            ledger_url: default `FIRSTLOOK_LEDGER_URL`, then SQLite in the folder; the next two likewise.
+
+        Raises:
+            NotADirectoryError: the folder is a file.
+        """
+        path = Path(folder or os.environ.get("FIRSTLOOK_HOME") or DEFAULT_FOLDER).absolute()
+        if path.exists() and not path.is_dir():
+            raise NotADirectoryError(f"a home is a folder; {path} is a file")
+        path.mkdir(parents=True, exist_ok=True)
+        return cls(
+            folder=path,
+            ledger=Ledger(ledger_url or os.environ.get("FIRSTLOOK_LEDGER_URL") or f"sqlite:///{path}/ledger.sqlite"),
+            blobs=Blobs(blobs_url or os.environ.get("FIRSTLOOK_BLOBS_URL") or str(path / "blobs")),
+            tables_url=tables_url or os.environ.get("FIRSTLOOK_TABLES_URL") or str(path / "tables"),
+        )
+
+    def table(self, space: Space) -> VideoTable:
+        return VideoTable.open(self.tables_url, space)
+
+    def close(self) -> None:
+        self.ledger.close()
