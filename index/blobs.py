@@ -22,7 +22,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import fsspec
 
@@ -62,33 +62,28 @@ class Blobs:
         with _arriving(self._folder / key) as file:
             file.write(data)
 
-    def put_original(self, path: Path) -> str:
-        """Copy a file in, sharing its blocks where the disk can, and return its SHA-256.
+    def put_original(self, source: BinaryIO) -> str:
+        """Copy an open file in, sharing its blocks where the disk can, and return its SHA-256.
 
         The digest is taken of the copy: a file that changes while it is read is stored as what was read.
         """
         if self._folder is None:
-            return self._send_original(path)
-        incoming = self._folder / "original" / "incoming"
-        with path.open("rb") as source, _arriving(incoming, place=False) as copy:
+            return self._send_original(source)
+        with _arriving(self._folder / "original" / "incoming", place=False) as copy:
             digest = _clone(source, copy) or _copy(source, copy)
             target = self._folder / original_key(digest)
             if not target.is_file():
                 _place(copy, target)
         return digest
 
-    def _send_original(self, path: Path) -> str:
-        with tempfile.TemporaryFile() as copy, path.open("rb") as source:
+    def _send_original(self, source: BinaryIO) -> str:
+        with tempfile.TemporaryFile() as copy:
             digest = _copy(source, copy)
             if not self.has(original_key(digest)):
                 copy.seek(0)
                 with self._remote.open(f"{self._prefix}/{original_key(digest)}", "wb") as target:
                     shutil.copyfileobj(copy, target, _CHUNK_BYTES)
         return digest
-
-    def path_of(self, key: str) -> Path | None:
-        """Where a blob lies as a file; None where it has to be fetched first (`local_copy`)."""
-        return None if self._folder is None else self._folder / key
 
     @contextmanager
     def local_copy(self, key: str) -> Iterator[Path]:

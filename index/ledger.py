@@ -78,6 +78,7 @@ _items = Table(
     Column("reason", String),
     Column("detail", Text),
     sql.Index("items_by_state", "space_id", "state", "queued_s"),
+    sql.Index("items_by_uri", "space_id", "revision", "uri"),
 )
 _files = Table(
     "files",
@@ -89,6 +90,7 @@ _files = Table(
     Column("mtime_ns", BigInteger, nullable=False),
     Column("content_sha256", String, nullable=False),
     Column("said_sha256", String, nullable=False),
+    Column("extra", Boolean, nullable=False),
 )
 _leases = Table(
     "leases",
@@ -134,6 +136,8 @@ class SeenFile:
     content_sha256: str
     said_sha256: str
     """Digest of what a manifest or a sidecar said of it."""
+    extra: bool = False
+    """Its bytes are an upload already, under another path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +215,14 @@ class Ledger:
             Where each upload stands now, in the order given.
         """
         with self._write() as connection:
+            # What could not even be read the last time it was named has arrived: its old failure is answered.
+            connection.execute(
+                sql.delete(_items).where(
+                    _items.c.space_id == space_id,
+                    _items.c.revision == 0,
+                    _items.c.uri.in_([upload.uri for upload, _ in uploads]),
+                )
+            )
             return [self._register(connection, upload, seen, space_id) for upload, seen in uploads]
 
     def _register(self, connection: Connection, upload: Upload, seen: SeenFile | None, space_id: str) -> Standing:
@@ -250,6 +262,21 @@ class Ledger:
         """The latest revision of an upload."""
         with self._read() as connection:
             return self._latest(connection, video_id)
+
+    def uploads(self, video_ids: Sequence[str]) -> dict[str, Upload]:
+        """The latest revision of each of these that there is."""
+        newest = (
+            sql.select(_uploads.c.video_id, sql.func.max(_uploads.c.revision).label("revision"))
+            .where(_uploads.c.video_id.in_(video_ids))
+            .group_by(_uploads.c.video_id)
+            .subquery()
+        )
+        query = sql.select(_uploads.c.revision, _uploads.c.body).join(
+            newest, sql.and_(_uploads.c.video_id == newest.c.video_id, _uploads.c.revision == newest.c.revision)
+        )
+        with self._read() as connection:
+            found = [_upload(revision, body) for revision, body in connection.execute(query)]
+        return {upload.video_id: upload for upload in found}
 
     # Working -----------------------------------------------------------------------------------------------------
 
@@ -337,16 +364,20 @@ class Ledger:
     def fail(self, failures: Sequence[Failure], space_id: str) -> None:
         """Write failures down. An id that the space does not know yet (a manifest line) becomes an item of its own.
 
+        An upload that is a video already stays one: its bytes are safe here, whatever became of the file.
         `attempts` of the failures handed in is ignored: the ledger counts.
         """
+        columns = ("state", "revision", "attempts", "child_deaths", "queued_s")
         with self._write() as connection:
             for failure in failures:
                 known = connection.execute(
-                    sql.select(_items.c.revision, _items.c.attempts, _items.c.child_deaths, _items.c.queued_s).where(
+                    sql.select(*(_items.c[name] for name in columns)).where(
                         _items.c.space_id == space_id, _items.c.video_id == failure.video_id
                     )
                 ).one_or_none()
-                revision, attempts, deaths, queued_s = known or (0, 0, 0, self._clock())
+                state, revision, attempts, deaths, queued_s = known or ("new", 0, 0, 0, self._clock())
+                if state == "video":
+                    continue
                 row: dict[str, Any] = {
                     "state": "failure",
                     "uri": failure.uri,

@@ -96,7 +96,8 @@ def lay_end_to_end(
 ) -> NDArray[np.float32]:
     """Return the fused vector, (sum of dims,): modalities in the order of `MODALITIES`, zeros where one is absent.
 
-    >>> lay_end_to_end({"sound": np.array([0, 1], np.float32)}, {"vision": 1, "sound": 2}, {"vision": .75, "sound": .25})
+    >>> heard = {"sound": np.array([0, 1], np.float32)}
+    >>> lay_end_to_end(heard, {"vision": 1, "sound": 2}, {"vision": 0.75, "sound": 0.25})
     array([0. , 0. , 0.5], dtype=float32)
     """
     parts = [

@@ -18,7 +18,8 @@ def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
 def test_an_original_is_found_by_the_digest_of_its_bytes(blobs: Blobs, tmp_path: Path) -> None:
     path = tmp_path / "cat.mp4"
     path.write_bytes(b"cat" * 1000)
-    digest = blobs.put_original(path)
+    with path.open("rb") as file:
+        digest = blobs.put_original(file)
     assert digest == hashlib.sha256(b"cat" * 1000).hexdigest()
     with blobs.local_copy(original_key(digest)) as copy:
         assert copy.read_bytes() == b"cat" * 1000
@@ -29,7 +30,8 @@ def test_the_same_bytes_are_stored_once(tmp_path: Path) -> None:
     blobs = Blobs(str(tmp_path / "blobs"))
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(b"same")
-        blobs.put_original(tmp_path / name)
+        with (tmp_path / name).open("rb") as file:
+            blobs.put_original(file)
     assert len([path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]) == 1
 
 

@@ -1,0 +1,84 @@
+"""Commit: rows go into the table, and only then does the ledger hear of it.
+
+The order is the protocol. An analysis is a blob before its row is written; the row is in the table before the ledger
+calls the upload a video. Killed between any two of these, the next run finds the earlier step done and goes on: the
+row is written again by its key, and nothing is decoded twice.
+
+One writer a table: the lease is taken for the length of one commit, and the acknowledgement is refused when it has
+passed to somebody else meanwhile. (Lance does not fence a stalled writer, but its rows are keyed, and equal.)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from index.home import Home
+from index.ledger import Lease
+from index.records import Analysis, Failure, Space, Upload
+from index.table import VideoTable
+from ingest.fuse import TextEncoder, fuse
+
+PATIENCE_S = 120.0
+"""So long a commit waits for another writer; a commit takes well under a second."""
+
+
+class TableBusy(Exception):
+    """Another process holds the lease of the table and does not let go."""
+
+
+class Committer:
+    """Writes what became of uploads: rows of videos, and failures.
+
+    Args:
+        home: whose ledger and table.
+        space: the space of all rows.
+        owner: who asks for the lease (`ledger.owner_name`).
+    """
+
+    def __init__(self, home: Home, space: Space, owner: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._ledger, self._space, self._owner, self._sleep = home.ledger, space, owner, sleep
+        self._table: VideoTable = home.table(space)
+
+    def commit(self, analysed: Sequence[tuple[Upload, Analysis]], text: TextEncoder) -> None:
+        """Fuse, write the rows in one commit, acknowledge.
+
+        Raises:
+            TableBusy: the lease was not to be had.
+            LeaseLost: it passed to somebody else before the acknowledgement; the uploads stay queued.
+        """
+        if not analysed:
+            return
+        videos = fuse(analysed, text, self._space)
+        lease = self._lease()
+        try:
+            self._table.upsert(videos)
+            self._ledger.acknowledge([(video.upload, video.partial) for video in videos], self._space.id, lease)
+            self._table.optimize_if_due()
+        finally:
+            self._ledger.end_lease(lease)
+
+    def fail(self, failures: Sequence[tuple[Upload, Failure]]) -> None:
+        """Write failures down; a row of an earlier revision goes, since an upload is a video or a failure."""
+        revised = [upload.video_id for upload, _ in failures if upload.revision > 1]
+        if revised:
+            lease = self._lease()
+            try:
+                self._table.delete(revised)
+            finally:
+                self._ledger.end_lease(lease)
+        self._ledger.fail([failure for _, failure in failures], self._space.id)
+
+    def _lease(self) -> Lease:
+        waited_s = 0.0
+        while True:
+            lease = self._ledger.lease(self._space.id, self._owner)
+            if lease is not None:
+                return lease
+            if waited_s > PATIENCE_S:
+                raise TableBusy(
+                    f"another process has been writing the table of {self._space.id} for {waited_s:.0f} s; "
+                    "what was analysed is kept, run ingest again when it is done"
+                )
+            self._sleep(0.05)
+            waited_s += 0.05

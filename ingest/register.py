@@ -1,0 +1,189 @@
+"""Register: what a user named becomes uploads in the ledger, and their originals blobs.
+
+From here on nothing can be lost: an upload that is written down ends as a `Video` or a `Failure`. Files whose size and
+time have not changed since the last time are not even opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from itertools import islice
+
+from index.home import Home
+from index.ledger import SeenFile
+from index.records import Failure, Upload, canonical_json
+from ingest.uploads import Source
+
+BATCH = 256
+"""Sources registered in one transaction: an fsync a batch, not one a file."""
+
+_SAID = [f.name for f in fields(Upload) if f.name in {g.name for g in fields(Source)}]
+"""What a source says of an upload: the fields that both have."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Given:
+    """What one call asked for."""
+
+    video_ids: dict[str, bool] = field(default_factory=dict)
+    """Every distinct id, in order -> whether it needs work."""
+    extra_paths: dict[str, str] = field(default_factory=dict)
+    """Path -> id of the upload whose bytes it repeats."""
+
+    def add(self, video_id: str, *, needs_work: bool) -> None:
+        self.video_ids[video_id] = needs_work or self.video_ids.get(video_id, False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """A source as it lies on the disk now."""
+
+    source: Source
+    size: int
+    mtime_ns: int
+    said_sha256: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return str(self.source.path), self.source.video_id or ""
+
+    def shows(self, seen: SeenFile) -> bool:
+        """Nothing has changed since it was last seen."""
+        now = (self.size, self.mtime_ns, self.said_sha256)
+        return now == (seen.size, seen.mtime_ns, seen.said_sha256)
+
+
+def register(
+    sources: Iterable[Source | Failure],
+    home: Home,
+    space_id: str,
+    *,
+    in_place: bool = False,
+    on_progress: Callable[[int], None] = lambda count: None,
+) -> Given:
+    """Write down everything that was named, in batches.
+
+    Args:
+        sources: from `uploads.discover`; failures among them are written down as failures.
+        home: whose ledger and blobs.
+        space_id: the space that the uploads are queued in.
+        in_place: refer to the originals where they lie instead of copying them.
+        on_progress: called after each batch with the number of sources in it.
+    """
+    given = Given()
+    for batch in _batches(sources, BATCH):
+        failures: list[Failure] = []
+        looks: list[_Look] = []
+        for one in batch:
+            looked = one if isinstance(one, Failure) else _look(one)
+            if isinstance(looked, Failure):
+                failures.append(looked)
+            else:
+                looks.append(looked)
+        arrived = _skip_unchanged(looks, home, space_id, given)
+        failures += _register(arrived, home, space_id, given, in_place=in_place)
+        home.ledger.fail(failures, space_id)
+        for failure in failures:
+            given.add(failure.video_id, needs_work=True)
+        on_progress(len(batch))
+    return given
+
+
+def _look(source: Source) -> _Look | Failure:
+    try:
+        facts = source.path.stat()
+    except OSError as error:
+        return _unreadable(source, error)
+    said = canonical_json({name: getattr(source, name) for name in _SAID})
+    return _Look(
+        source=source,
+        size=facts.st_size,
+        mtime_ns=facts.st_mtime_ns,
+        said_sha256=hashlib.sha256(said.encode()).hexdigest(),
+    )
+
+
+def _skip_unchanged(looks: Sequence[_Look], home: Home, space_id: str, given: Given) -> list[_Look]:
+    """Note the files that stand as they stood; return the others."""
+    seen = home.ledger.seen_files([look.key[0] for look in looks])
+    standings = home.ledger.standings({file.video_id for file in seen.values()}, space_id)
+    arrived = []
+    for look in looks:
+        file = seen.get(look.key)
+        if file is None or file.video_id not in standings or not look.shows(file):
+            arrived.append(look)
+            continue
+        given.add(file.video_id, needs_work=standings[file.video_id].state in ("waiting", "leased"))
+        if file.extra:
+            given.extra_paths[file.path] = file.video_id
+    return arrived
+
+
+def _register(looks: Sequence[_Look], home: Home, space_id: str, given: Given, *, in_place: bool) -> list[Failure]:
+    """Take in new and changed files; return those that could not be read."""
+    contents, failures = _take_in(looks, home, in_place=in_place)
+    derived = {f"v_{content[:20]}" for look, content in contents if not look.source.video_id}
+    firsts = home.ledger.uploads(sorted(derived))
+    entries = [_entry(look, content, firsts) for look, content in contents]
+    for (_, file), standing in zip(entries, home.ledger.register(entries, space_id), strict=True):
+        given.add(standing.video_id, needs_work=standing.state in ("waiting", "leased"))
+        if file.extra:
+            given.extra_paths[file.path] = standing.video_id
+    return failures
+
+
+def _take_in(looks: Sequence[_Look], home: Home, *, in_place: bool) -> tuple[list[tuple[_Look, str]], list[Failure]]:
+    contents, failures = [], []
+    for look in looks:
+        try:
+            file = look.source.path.open("rb")
+        except OSError as error:
+            failures.append(_unreadable(look.source, error))
+            continue
+        with file:  # an error from here on is ours (a full disk, say), and stops loudly
+            if in_place:
+                contents.append((look, hashlib.file_digest(file, "sha256").hexdigest()))
+            else:
+                contents.append((look, home.blobs.put_original(file)))
+    return contents, failures
+
+
+def _entry(look: _Look, content: str, firsts: dict[str, Upload]) -> tuple[Upload, SeenFile]:
+    """Make the upload of a file, or find the one that its bytes are already when it has no id of its own.
+
+    `firsts` holds the uploads without an id of their own, by derived id, and grows with each new one.
+    """
+    source = look.source
+    said = {name: getattr(source, name) for name in _SAID}
+    upload = Upload(**said | {"video_id": source.video_id or f"v_{content[:20]}", "content_sha256": content})
+    extra = False
+    if not source.video_id:
+        first = firsts.setdefault(upload.video_id, upload)
+        extra = first.uri != upload.uri
+        upload = first if extra else upload
+    path, given_id = look.key
+    return upload, SeenFile(
+        path=path,
+        given_id=given_id,
+        video_id=upload.video_id,
+        size=look.size,
+        mtime_ns=look.mtime_ns,
+        content_sha256=content,
+        said_sha256=look.said_sha256,
+        extra=extra,
+    )
+
+
+def _unreadable(source: Source, error: OSError) -> Failure:
+    identity = source.video_id or "f_" + hashlib.sha256(source.uri.encode()).hexdigest()[:16]
+    reason = "not_found" if isinstance(error, FileNotFoundError) else "not_readable"
+    detail = f"{source.origin}: {error.strerror or error}"
+    return Failure(video_id=identity, uri=source.uri, step="read", reason=reason, detail=detail)
+
+
+def _batches(sources: Iterable[Source | Failure], size: int) -> Iterator[list[Source | Failure]]:
+    iterator = iter(sources)
+    while batch := list(islice(iterator, size)):
+        yield batch
