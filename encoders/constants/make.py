@@ -13,14 +13,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors.numpy import save_file
 
 from encoders.constants import IMAGENET_PATH
-from encoders.models import torch_checkpoint
+from encoders.models import package_file, torch_checkpoint
 from encoders.text import Text
-from encoders.vision import weights_path
+from encoders.vision import SIDE_PX, Vision, square_crops, weights_path
 
-DIM = 96
+PHOTOGRAPHS = (
+    "astronaut.png", "brick.png", "camera.png", "cell.png", "chelsea.png", "clock_motion.png", "coffee.png",
+    "coins.png", "grass.png", "gravel.png", "hubble_deep_field.jpg", "ihc.png", "moon.png", "motorcycle_left.png",
+    "page.png", "retina.jpg", "rocket.jpg", "text.png",
+)  # fmt: skip
+"""What scikit-image carries; public domain or freely licensed, see the README beside them."""
+ZOOMS = (1.0, 1.5)
 PROMPTS = ("a photo of a {}", "A video of a {}.", "There is a {}.")
 RIDGE = 3.0
 
@@ -36,6 +43,26 @@ def projection(classifier: NDArray[np.float64], dim: int) -> NDArray[np.float64]
     largest = rows[np.arange(dim), np.abs(rows).argmax(axis=1)]
     signed: NDArray[np.float64] = rows * np.sign(largest)[:, None]
     return signed
+
+
+def typical_features(vision: Vision) -> NDArray[np.float64]:
+    """Mean features of a photograph, whatever it shows: over zooms, then crops, then photographs, (1280,)."""
+    means = []
+    for name in PHOTOGRAPHS:
+        photograph = Image.open(package_file("skimage", "data", name)).convert("RGB")
+        features, _ = vision.look([crop for zoom in ZOOMS for crop in crops(photograph, round(zoom * SIDE_PX))])
+        means.append(features.mean(axis=0, dtype=float))
+    mean: NDArray[np.float64] = np.mean(means, axis=0)
+    return mean
+
+
+def crops(photograph: Image.Image, short_side_px: int) -> list[NDArray[np.uint8]]:
+    """Squares that cover a photograph: three strips down its height, three squares along each."""
+    scale = short_side_px / min(photograph.size)
+    width, height = (max(SIDE_PX, round(side * scale)) for side in photograph.size)
+    pixels = np.asarray(photograph.resize((width, height)))
+    tops = sorted({0, (height - SIDE_PX) // 2, height - SIDE_PX})
+    return [crop for top in tops for crop in square_crops(np.stack([pixels[top : top + SIDE_PX]] * 3))]
 
 
 def class_rows(names: list[str], text: Text) -> NDArray[np.float64]:
@@ -56,12 +83,16 @@ def main() -> None:
     from torchvision.models import EfficientNet_B0_Weights
 
     names = list(EfficientNet_B0_Weights.DEFAULT.meta["categories"])
-    classifier = torch_checkpoint(weights_path())["_fc.weight"].double().numpy()
-    rows = projection(classifier, DIM)
+    checkpoint = torch_checkpoint(weights_path())
+    classifier, bias = (checkpoint[name].double().numpy() for name in ("_fc.weight", "_fc.bias"))
+    rows = projection(classifier, Vision.dim)
     directions = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    centre = typical_features(Vision(precision="fp32"))
     class_text = class_rows(names, Text(precision="fp32"))
     arrays: dict[str, NDArray[Any]] = {
         "projection": rows.astype(np.float32),
+        "centre": centre.astype(np.float32),
+        "typical_logits": (classifier @ centre + bias).astype(np.float32),
         "class_text": class_text.astype(np.float16),
         "text_to_vision": text_to_vision(class_text, classifier @ directions.T).astype(np.float32),
     }
