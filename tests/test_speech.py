@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -120,3 +122,17 @@ def test_sounds_do_not_remember_each_other_across_threads(speech: Speech) -> Non
 def test_two_channels_are_refused(speech: Speech) -> None:
     with pytest.raises(ValueError, match=r"mono.*\(2, 512\)"):
         speech.probabilities(np.zeros((2, 512), np.float32))
+
+
+@pytest.mark.data
+def test_real_speech_is_heard_and_real_noise_is_not(speech: Speech) -> None:
+    if "FIRSTLOOK_BENCH_DATA" not in os.environ:
+        pytest.skip("FIRSTLOOK_BENCH_DATA does not say where the clips are")
+    from bench.sound import read_waveform
+
+    data = Path(os.environ["FIRSTLOOK_BENCH_DATA"]) / "open"
+    for name in ("jfk.flac", "1089-134686-0000.flac", "LJ002-0020.wav"):
+        waveform = read_waveform(data / "speech" / name)
+        assert speech_share(speech.segments_s(waveform), len(waveform) / SAMPLE_RATE_HZ) > 0.6, name
+    for path in (data / "labelled" / "esc10").glob("rain__*.ogg"):
+        assert speech.segments_s(read_waveform(path)) == [], path.name
