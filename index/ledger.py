@@ -398,8 +398,8 @@ class Ledger:
             )
             return int(connection.scalar(sql.select(_items.c.child_deaths).where(*this)) or 0)
 
-    def retry(self, space_id: str, *, quarantined: bool = False) -> int:
-        """Queue failures and partial videos again; return how many. Manifest lines have nothing to run again."""
+    def retry(self, space_id: str, *, quarantined: bool = False) -> list[str]:
+        """Queue failures and partial videos again; return their ids. Manifest lines have nothing to run again."""
         again = sql.and_(_items.c.state == "failure", _items.c.revision > 0)
         if not quarantined:
             again = sql.and_(again, _items.c.reason != "quarantined")
@@ -409,8 +409,9 @@ class Ledger:
                 sql.update(_items)
                 .where(_items.c.space_id == space_id, sql.or_(again, partial))
                 .values(child_deaths=0, lost_leases=0, queued_s=self._clock(), **_WAITING)
+                .returning(_items.c.video_id)
             )
-            return int(result.rowcount)
+            return sorted(result.scalars())
 
     # Looking -----------------------------------------------------------------------------------------------------
 

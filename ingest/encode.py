@@ -24,8 +24,6 @@ from PIL import Image
 
 from encoders.onscreen import Reading
 from encoders.sound import is_silent
-from encoders.tags import tag_vectors, top_tags
-from encoders.vision import Sight
 from index.records import FAILED, PRESENT, Analysis, Tag
 from ingest.clip import SAMPLE_RATE_HZ, Clip
 
@@ -40,16 +38,18 @@ Vectors = NDArray[np.float32]
 
 
 class VisionEncoder(Protocol):
-    """Frames in; `vectors` (a unit row a video) and `probabilities` (n, 1000) out."""
+    """Frames in; a unit row a video and its class probabilities out."""
 
-    def encode(self, videos: Sequence[NDArray[np.uint8]]) -> Sight: ...
+    def encode(self, videos: Sequence[NDArray[np.uint8]]) -> tuple[Vectors, Vectors]: ...
+    def tags(self, probabilities: Vectors) -> list[list[tuple[str, float]]]: ...
     def spec(self) -> dict[str, Any]: ...
 
 
 class TextEncoder(Protocol):
-    """Sentences in, unit rows out."""
+    """Sentences in, unit rows out; class probabilities too, as what they say."""
 
     def encode(self, texts: Sequence[str]) -> Vectors: ...
+    def tag_rows(self, probabilities: Vectors) -> Vectors: ...
     def spec(self) -> dict[str, Any]: ...
 
 
@@ -209,12 +209,13 @@ def _see(drafts: Sequence[_Draft], encoders: Encoders) -> None:
     if not seen:
         return
     with encoders.timed("vision"):
-        sight = encoders.vision.encode([draft.clip.frames for draft in seen])
-        tag_rows = tag_vectors(sight.probabilities)
-    for draft, row, probabilities, tag_row in zip(seen, sight.vectors, sight.probabilities, tag_rows, strict=True):
+        rows, probabilities = encoders.vision.encode([draft.clip.frames for draft in seen])
+        names = encoders.vision.tags(probabilities)
+        tag_rows = encoders.text.tag_rows(probabilities)
+    for draft, row, tags, tag_row in zip(seen, rows, names, tag_rows, strict=True):
         draft.put("vision", row)
         draft.put("tags", tag_row)
-        draft.tags = tuple(Tag(name=name, probability=round(p, 6)) for name, p in top_tags(probabilities))
+        draft.tags = tuple(Tag(name=name, probability=round(p, 6)) for name, p in tags)
 
 
 def _read(drafts: Sequence[_Draft], encoders: Encoders) -> None:

@@ -42,6 +42,8 @@ COMMIT_ROWS = 64
 COMMIT_SECONDS = 2.0
 """Rows wait for each other so long at most: a commit costs the same for one row as for sixty-four."""
 RENEW_SECONDS = 60.0
+LIMITS_OF_THE_FILE = ("cpu_limit", "memory_limit")
+"""A child that hits these will hit them again: no second try. Any other death may have been the machine's."""
 
 
 class Decoder(Protocol):
@@ -190,10 +192,11 @@ class Analyst:
                     continue
                 try:
                     clips[upload.content_sha256] = self._decode(upload)
-                except ChildDied as died:
-                    outcome.killed_child.append((upload, died))
                 except MediaError as error:
-                    outcome.failed.append((upload, _failure(upload, error)))
+                    if isinstance(error, ChildDied) and error.reason not in LIMITS_OF_THE_FILE:
+                        outcome.killed_child.append((upload, error))
+                    else:
+                        outcome.failed.append((upload, _failure(upload, error)))
             analyses |= self._encode(clips)
         ended = {upload.video_id for upload, _ in [*outcome.failed, *outcome.killed_child]}
         outcome.analysed = [

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from encoders import tags
 from encoders.models import ModelMissing
 from encoders.onscreen import OnScreenText
 from encoders.sound import Sound
@@ -134,7 +133,6 @@ def _space(recipe: Recipe, encoders: Mapping[str, Any], missing: Mapping[str, st
     total = sum(WEIGHTS[name] for name in dims)
     spec = {
         "encoders": {name: encoder.spec() for name, encoder in encoders.items()},
-        "tags": tags.spec() if "vision" in encoders else None,
         "without": sorted(recipe.without),
         "sampling": {
             "mode": recipe.sampling,
@@ -155,7 +153,7 @@ def _space(recipe: Recipe, encoders: Mapping[str, Any], missing: Mapping[str, st
 def _check_same(recorded: Space, found: Space, missing: Mapping[str, str]) -> None:
     """Allow nothing but missing encoders between a recorded space and what is installed."""
     then, now = _flat(recorded.spec), _flat(found.spec)
-    gone = {f"encoders.{name}" for name in missing} | ({"tags"} if "vision" in missing else set())
+    gone = {f"encoders.{name}" for name in missing}
     differ = sorted(
         key
         for key in then.keys() | now.keys()

@@ -148,7 +148,7 @@ def test_failures_are_listed_counted_and_tried_again(ledger: Ledger) -> None:
     broken = Failure(video_id="a", uri="a.mp4", step="decode", reason="no_frames", detail="0 of 10 frames")
     ledger.fail([broken], SPACE)
     assert ledger.failures(SPACE) == [broken]
-    assert ledger.retry(SPACE) == 1
+    assert ledger.retry(SPACE) == ["a"]
     assert claimed(ledger) == ["a"]
     ledger.fail([broken], SPACE)
     assert ledger.failures(SPACE) == [replace(broken, attempts=2)]
@@ -158,7 +158,7 @@ def test_a_line_of_a_manifest_is_a_failure_that_counts_as_an_upload(ledger: Ledg
     line = Failure(video_id="f_1", uri="clips.csv", step="manifest", reason="no_uri", detail="clips.csv, line 7")
     ledger.fail([line], SPACE)
     assert ledger.counts(SPACE) == {"uploads": 1, "videos": 0, "failures": 1, "partial": 0, "pending": 0}
-    assert ledger.retry(SPACE) == 0, "there are no bytes to try again"
+    assert ledger.retry(SPACE) == [], "there are no bytes to try again"
 
 
 def test_deaths_of_the_child_are_counted_against_the_upload(ledger: Ledger) -> None:

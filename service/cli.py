@@ -1,0 +1,300 @@
+"""The command line: `firstlook …`. Thin over `Library`, with the same words.
+
+Results go to stdout, everything else to stderr. Exit code 0 also when some files were at fault, since that is
+reported; 1 when we were; 2 when the command line was.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from threading import Event
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from encoders.models import ModelMissing
+from index.where import WhereError
+from ingest.clip import MediaError
+from ingest.spaces import ENCODERS, RECIPES, SpaceChanged
+from ingest.uploads import ManifestError
+from service import report
+from service.display import shown
+from service.library import EmptyLibrary, Library, Options, Summary, UnknownSpace, UnknownVideo
+
+OURS = 1
+"""Exit code for what is not a file's fault."""
+INTERRUPTED = 130
+
+_SAID_CLEARLY = (
+    EmptyLibrary, UnknownSpace, UnknownVideo, SpaceChanged, WhereError, ManifestError, ModelMissing, MediaError, OSError,
+)  # fmt: skip
+"""Errors whose one line tells a person what to do; any other is a bug of ours and comes with its traceback."""
+
+
+def main() -> NoReturn:
+    """Run the command line."""
+    try:
+        sys.exit(cli(standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(INTERRUPTED)
+    except _SAID_CLEARLY as error:
+        print(f"firstlook: {error}", file=sys.stderr)
+        sys.exit(OURS)
+
+
+def _common(command: Any) -> Any:
+    """The options that every command has."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/json.md describes it."),
+        click.option("--space", help="Name or id of a space. Default: the home's live one, then local."),
+        click.option("--home", type=click.Path(path_type=Path), help="Default: FIRSTLOOK_HOME, then ./firstlook-data."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="firstlook")
+def cli() -> None:
+    """Understand short videos, find what is like them, and give every new one a fair first look."""
+
+
+@cli.command()
+@click.argument("paths", nargs=-1)
+@click.option(
+    "--manifest", type=click.Path(path_type=Path), help="CSV, JSONL or Parquet with uri, caption, hashtags, …"
+)
+@click.option("--sampling", type=click.Choice(["full", "fast"]), help="fast takes frames that are cheap to reach.")
+@click.option("--without", multiple=True, type=click.Choice(ENCODERS), help="Leave an encoder out; may be repeated.")
+@click.option("--new-space", is_flag=True, help="Fill a new space with the encoders installed now.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Default: one a core.")
+@click.option("--in-place", is_flag=True, help="Refer to the originals where they lie instead of copying them.")
+@click.option("--max-pixels", type=click.IntRange(1), help="Width x height of a frame.")
+@click.option("--max-duration", type=click.FloatRange(0.1), help="Seconds of video.")
+@click.option("--max-cpu", type=click.FloatRange(0.1), help="CPU-seconds that decoding one file may take.")
+@_common
+def ingest(
+    paths: tuple[str, ...],
+    manifest: Path | None,
+    sampling: str | None,
+    without: tuple[str, ...],
+    new_space: bool,
+    workers: int | None,
+    in_place: bool,
+    max_pixels: int | None,
+    max_duration: float | None,
+    max_cpu: float | None,
+    home: Path | None,
+    space: str | None,
+    as_json: bool,
+) -> int:
+    """Turn files, folders and patterns into a searchable library.
+
+    Goes on with whatever an earlier run left waiting, also without any PATHS. What has not changed costs nothing.
+    """
+    recipe = None
+    if sampling or without:
+        if space:
+            raise click.UsageError(
+                "--sampling and --without make a space of their own; --space names one that is there"
+            )
+        recipe = replace(RECIPES["local-fast" if sampling == "fast" else "local"], without=tuple(sorted(set(without))))
+    options = Options(new_space=new_space, in_place=in_place)
+    if workers:
+        options = replace(options, workers=workers)
+    given = {"max_pixels": max_pixels, "max_duration_s": max_duration, "max_cpu_s": max_cpu}
+    limits = {name: value for name, value in given.items() if value is not None}
+    options = replace(options, limits=replace(options.limits, **limits))  # type: ignore[arg-type]
+    with (
+        Library.open(home, space=space, recipe=recipe) as library,
+        _stoppable() as stop,
+        shown(quiet=as_json) as listener,
+    ):
+        summary = library.ingest(paths, manifest, options=options, listener=listener, stop=stop)
+    return _end(summary, as_json)
+
+
+@cli.command()
+@click.option("--video", metavar="ID", help="Like this video of the library.")
+@click.option("--file", "path", type=click.Path(path_type=Path), help="Like this video, picture or sound.")
+@click.option("--text", help="What these words say.")
+@click.option("--batch", type=click.Path(path_type=Path), help="JSON lines {video|file|text: …}; answers a line each.")
+@click.option("-k", default=10, show_default=True, type=click.IntRange(1, 1000), help="How many hits.")
+@click.option("--where", help="A filter such as \"duration_s < 30 and hashtag = 'dance'\"; docs/where.md.")
+@click.option("--weights", help="What counts how much, such as vision=.5,text=.3,sound=.2.")
+@_common
+def search(
+    video: str | None,
+    path: Path | None,
+    text: str | None,
+    batch: Path | None,
+    k: int,
+    where: str | None,
+    weights: str | None,
+    home: Path | None,
+    space: str | None,
+    as_json: bool,
+) -> None:
+    """Find videos like a video, like a file, or by words."""
+    asked = [one for one in (video, path, text, batch) if one is not None]
+    if len(asked) != 1:
+        raise click.UsageError(f"one of --video, --file, --text, --batch is wanted, {len(asked)} came")
+    with Library.open(home, space=space) as library:
+        if batch is not None:
+            for answer in library.search_lines(_lines(batch), k=k, where=where, weights=_weights(weights)):
+                print(json.dumps(answer, ensure_ascii=False))
+            return
+        hits = library.search(video=video, file=path, text=text, k=k, where=where, weights=_weights(weights))
+        if as_json:
+            print(json.dumps({"hits": [hit.to_json() for hit in hits]}, ensure_ascii=False))
+        else:
+            report.hits(hits)
+
+
+@cli.command()
+@click.option("--all", "everything", is_flag=True, required=True, help="Neighbours of every video.")
+@click.option("-k", default=20, show_default=True, type=click.IntRange(1, 1000), help="How many neighbours each.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="A Parquet file.")
+@_common
+def similar(everything: bool, k: int, out: Path, home: Path | None, space: str | None, as_json: bool) -> None:
+    """Write the nearest neighbours of all videos to a Parquet file."""
+    del everything  # the flag says it in the command line; one video is what `search --video` is for
+    with Library.open(home, space=space) as library:
+        count = library.similar_all(out, k=k)
+    _say({"videos": count, "k": k, "out": str(out)}, as_json, f"neighbours of {count} videos in {out}")
+
+
+@cli.command()
+@click.argument("video_id")
+@_common
+def show(video_id: str, home: Path | None, space: str | None, as_json: bool) -> None:
+    """Show one video, or why it is none."""
+    with Library.open(home, space=space) as library:
+        found = library.show(video_id)
+    if as_json:
+        print(json.dumps(report.plain(found), ensure_ascii=False))
+    else:
+        report.record(found)
+
+
+@cli.command()
+@_common
+def status(home: Path | None, space: str | None, as_json: bool) -> None:
+    """Count what the library holds and what waits."""
+    with Library.open(home, space=space) as library:
+        counts = library.status()
+    if as_json:
+        print(json.dumps(counts, ensure_ascii=False))
+    else:
+        report.status(counts)
+
+
+@cli.command()
+@click.option("--retry", is_flag=True, help="Try them again, and complete partial videos.")
+@click.option("--quarantined", is_flag=True, help="With --retry: also those that killed their decode child.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Default: one a core.")
+@_common
+def failures(
+    retry: bool, quarantined: bool, workers: int | None, home: Path | None, space: str | None, as_json: bool
+) -> int:
+    """List what did not become a video, and why; or try it again."""
+    with Library.open(home, space=space) as library:
+        if retry:
+            options = Options() if workers is None else Options(workers=workers)
+            with _stoppable() as stop, shown(quiet=as_json) as listener:
+                summary = library.retry(quarantined=quarantined, options=options, listener=listener, stop=stop)
+            return _end(summary, as_json)
+        found = library.failures()
+    if as_json:
+        print(json.dumps([asdict(failure) for failure in found], ensure_ascii=False))
+    else:
+        report.failures(found)
+    return 0
+
+
+@cli.command()
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="A new or empty folder.")
+@_common
+def export(out: Path, home: Path | None, space: str | None, as_json: bool) -> None:
+    """Write everything out: videos with their vectors, failures, thumbnails."""
+    with Library.open(home, space=space) as library:
+        counts = library.export(out)
+    _say(
+        counts,
+        as_json,
+        f"{counts['videos']} videos, {counts['failures']} failures, {counts['thumbnails']} thumbnails in {out}",
+    )
+
+
+@contextmanager
+def _stoppable() -> Iterator[Event]:
+    """Ctrl-C ends cleanly: the files in hand are finished, the rest waits. A second one ends at once."""
+    stop = Event()
+
+    def on_interrupt(_number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        print("stopping after the files in hand; the next run goes on (once more: at once)", file=sys.stderr)
+
+    previous = {number: signal.signal(number, on_interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _end(summary: Summary, as_json: bool) -> int:
+    """Print how an ingest ended, and give its exit code."""
+    if as_json:
+        print(json.dumps(report.summary_json(summary), ensure_ascii=False))
+    else:
+        report.summary(summary)
+    return INTERRUPTED if summary.pending else 0
+
+
+def _say(facts: Mapping[str, Any], as_json: bool, line: str) -> None:
+    print(json.dumps(facts, ensure_ascii=False) if as_json else line)
+
+
+def _weights(text: str | None) -> dict[str, float] | None:
+    """Read `vision=.5,text=.3`; how they are checked and scaled is the search's business."""
+    if text is None:
+        return None
+    try:
+        return {name.strip(): float(value) for name, value in (part.split("=") for part in text.split(","))}
+    except ValueError as error:
+        raise click.BadParameter(
+            f"wanted such as vision=.5,text=.3,sound=.2, got {text!r}", param_hint="--weights"
+        ) from error
+
+
+def _lines(path: Path) -> Iterator[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                asked = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise click.ClickException(f"{path}, line {number}: not JSON: {error}") from error
+            if not isinstance(asked, dict) or len(set(asked) & {"video", "file", "text"}) != 1:
+                raise click.ClickException(
+                    f"{path}, line {number}: wanted one of video, file, text; got {line.strip()[:100]}"
+                )
+            yield asked
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,288 @@
+"""`Library`: the Python door. The command line is thin over it, and uses the same words.
+
+```python
+from service.library import Library
+
+with Library.open("firstlook-data") as library:
+    library.ingest(["~/Videos"])
+    for hit in library.search(text="a cat on a sofa"):
+        print(f"{hit.score:.2f} {hit.video_id} {hit.modalities}")
+```
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from types import TracebackType
+from typing import Any, Self
+
+from index.home import Home
+from index.records import Failure, Space, Video
+from ingest import pipeline, uploads
+from ingest.decode import DecodePool
+from ingest.decode_wire import Limits
+from ingest.encode import Encoders
+from ingest.pipeline import Engine, Step
+from ingest.register import Given
+from ingest.spaces import RECIPES, Recipe, open_space, recipe_of
+from ingest.uploads import Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """How an ingest ended; `videos + failures == uploads` unless it was stopped early."""
+
+    uploads: int
+    """Distinct ids that this call named."""
+    videos: int
+    failures: int
+    skipped: int
+    """Those that needed no work."""
+    partial: int
+    """Videos that lack a channel which another try may mend."""
+    pending: int
+    """Not ended yet: the call was stopped. The next one goes on."""
+    seconds: float
+    videos_per_second: float
+    """Uploads that were worked on, a second."""
+    reasons: Mapping[str, int]
+    """Failures among them, by reason."""
+    extra_paths: Mapping[str, str]
+    """Path -> id of the upload whose bytes it repeats."""
+    step_seconds: Mapping[str, float]
+    """Spent in each step, over all threads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """What a display hears while an ingest runs; the default listens to nothing."""
+
+    on_message: Callable[[str], None] = lambda message: None
+    on_registered: Callable[[int], None] = lambda count: None
+    on_work: Callable[[int], None] = lambda pending: None
+    on_step: Callable[[Step], None] = lambda step: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How an ingest decodes and what it makes; `None` leaves the choice to the home."""
+
+    recipe: Recipe | None = None
+    new_space: bool = False
+    """Make a new space with the encoders installed now, beside one of the same name."""
+    workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    in_place: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+
+class UnknownSpace(Exception):
+    """A space that is neither in the home nor one we know how to make."""
+
+
+class EmptyLibrary(Exception):
+    """Nothing was ever ingested."""
+
+
+class UnknownVideo(Exception):
+    """An id that the library does not hold."""
+
+
+class Library:
+    """A home, and one space of it."""
+
+    def __init__(self, home: Home, recipe: Recipe, space: Space | None) -> None:
+        self._home, self._recipe, self._space = home, recipe, space
+        self._opened: Encoders | None = None
+
+    @classmethod
+    def open(cls, home: str | Path | None = None, *, space: str | None = None, recipe: Recipe | None = None) -> Self:
+        """Open a library, making it where there is none.
+
+        Args:
+            home: its folder; default `FIRSTLOOK_HOME`, then `./firstlook-data`.
+            space: name or id; default the home's live space, then `local`.
+            recipe: makes a space of one's own choices; not together with `space`.
+
+        Raises:
+            UnknownSpace: the home holds no such space, and it is none that can be made.
+        """
+        opened = Home.open(home)
+        spaces = opened.ledger.spaces()
+        if recipe is not None:
+            same = [one for one in spaces if recipe_of(one) == recipe]
+            return cls(opened, recipe, same[0] if same else None)
+        if space is None:
+            return cls(opened, recipe_of(spaces[0]) if spaces else RECIPES["local"], spaces[0] if spaces else None)
+        found = [one for one in spaces if space in (one.id, one.name)]
+        if not found and space not in RECIPES:
+            known = [one.id for one in spaces] + list(RECIPES)
+            raise UnknownSpace(f"no space {space!r} in {opened.folder}; known are {', '.join(known)}")
+        return cls(opened, recipe_of(found[0]) if found else RECIPES[space], found[0] if found else None)
+
+    def close(self) -> None:
+        self._home.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def home(self) -> Home:
+        return self._home
+
+    @property
+    def space(self) -> Space:
+        """The space of this library.
+
+        Raises:
+            EmptyLibrary: nothing was ever ingested, so there is none yet.
+        """
+        if self._space is None:
+            raise EmptyLibrary(f"nothing was ingested into {self._home.folder} in the space {self._recipe.name!r} yet")
+        return self._space
+
+    # Ingest ------------------------------------------------------------------------------------------------------
+
+    def ingest(
+        self,
+        paths: Sequence[str | Path] = (),
+        manifest: str | Path | None = None,
+        *,
+        options: Options | None = None,
+        listener: Listener | None = None,
+        stop: Event | None = None,
+        _again: Sequence[str] = (),
+    ) -> Summary:
+        """Turn files, and whatever was left waiting before, into videos and failures.
+
+        Args:
+            paths: files, folders and patterns.
+            manifest: a CSV, JSONL or Parquet file that names files and says more about them.
+            stop: set it to end early and cleanly.
+        """
+        options, listener, stop = options or Options(), listener or Listener(), stop or Event()
+        started = time.monotonic()
+        if self._space is None or options.new_space:
+            self._make_space(options, listener)
+        sources = self._outside_home(uploads.discover(paths, Path(manifest) if manifest else None))
+        given = pipeline.ingest(
+            sources,
+            self._home,
+            self.space.id,
+            lambda: self._engine(options, listener),
+            workers=options.workers,
+            in_place=options.in_place,
+            stop=stop,
+            on_registered=listener.on_registered,
+            on_step=listener.on_step,
+        )
+        for video_id in _again:
+            given.add(video_id, needs_work=True)
+        return self._summary(given, time.monotonic() - started)
+
+    def retry(
+        self,
+        *,
+        quarantined: bool = False,
+        options: Options | None = None,
+        listener: Listener | None = None,
+        stop: Event | None = None,
+    ) -> Summary:
+        """Try failures and partial videos again; the summary counts those."""
+        again = self._home.ledger.retry(self.space.id, quarantined=quarantined)
+        return self.ingest(options=options, listener=listener, stop=stop, _again=again)
+
+    def _outside_home(self, sources: Iterable[Source | Failure]) -> Iterator[Source | Failure]:
+        """`firstlook ingest .` must not ingest what it writes there."""
+        for source in sources:
+            if isinstance(source, Failure) or not source.path.is_relative_to(self._home.folder):
+                yield source
+
+    def _make_space(self, options: Options, listener: Listener) -> None:
+        self._space = None
+        self._opened = None
+        self._encoders(options.workers, listener)
+
+    def _encoders(self, threads: int, listener: Listener | None = None) -> Encoders:
+        """Load the encoders of the space, once."""
+        if self._opened is None:
+            self._opened, self._space = open_space(self._recipe, threads=threads, recorded=self._space)
+            self._home.ledger.add_space(self._space)
+            (listener or Listener()).on_message(describe(self._space, self._opened))
+        return self._opened
+
+    @contextmanager
+    def _engine(self, options: Options, listener: Listener) -> Iterator[Engine]:
+        encoders = self._encoders(options.workers, listener)
+        with DecodePool(options.workers, limits=options.limits, sampling=self._recipe.sampling) as pool:
+            listener.on_work(self._home.ledger.counts(self.space.id)["pending"])
+            yield Engine(space=self.space, decoder=pool, encoders=encoders)
+
+    def _summary(self, given: Given, seconds: float) -> Summary:
+        standings = self._home.ledger.standings(given.video_ids, self.space.id)
+        states = Counter(one.state for one in standings.values())
+        worked = sum(given.video_ids.values())
+        failed = {one.video_id: one.reason for one in self.failures()} if states["failure"] else {}
+        return Summary(
+            uploads=len(given.video_ids),
+            videos=states["video"],
+            failures=states["failure"],
+            skipped=len(given.video_ids) - worked,
+            partial=sum(one.partial for one in standings.values()),
+            pending=states["waiting"] + states["leased"],
+            seconds=round(seconds, 3),
+            videos_per_second=round(worked / seconds, 3),
+            reasons=dict(Counter(failed[video_id] for video_id in given.video_ids if video_id in failed).most_common()),
+            extra_paths=given.extra_paths,
+            step_seconds={name: round(s, 3) for name, s in self._opened.seconds.items()} if self._opened else {},
+        )
+
+    # Looking -----------------------------------------------------------------------------------------------------
+
+    def show(self, video_id: str) -> Video | Failure:
+        """A row, or the failure that stands in its place.
+
+        Raises:
+            UnknownVideo: no such upload.
+        """
+        found = self._home.table(self.space).get([video_id])
+        if video_id in found:
+            return found[video_id]
+        failed = [one for one in self.failures() if one.video_id == video_id]
+        if not failed:
+            raise UnknownVideo(f"no upload {video_id!r} in {self.space.id}")
+        return failed[0]
+
+    def failures(self) -> list[Failure]:
+        return self._home.ledger.failures(self.space.id)
+
+    def status(self) -> dict[str, Any]:
+        """Counts of the space, failures by reason, and the home's spaces."""
+        counts = self._home.ledger.counts(self.space.id)
+        return {
+            **counts,
+            "space": self.space.id,
+            "spaces": [space.id for space in self._home.ledger.spaces()],
+            "home": str(self._home.folder),
+            "rows": self._home.table(self.space).count(),
+            "reasons": dict(Counter(one.reason for one in self.failures()).most_common()),
+        }
+
+
+def describe(space: Space, encoders: Encoders) -> str:
+    """Say which modalities a space has on, and why one is off."""
+    on = [name for name in ("vision", "text", "onscreen", "speech", "transcript", "sound") if getattr(encoders, name)]
+    lines = [f"space {space.id}: {', '.join(on)}"]
+    lines += [f"  {name} is off: {why}" for name, why in encoders.missing.items()]
+    return "\n".join(lines)
