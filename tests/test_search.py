@@ -1,0 +1,281 @@
+"""Scores that can be worked out by hand, and a referee that works out many."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_table import SPACE, unit, video
+
+from index.records import MODALITIES, Space, Tag, Video
+from index.search import WORDS, Hit, Query, Searcher
+from index.table import Upkeep, VideoTable
+from index.where import parse
+
+EAST, NORTH = unit(1, 0, 0, 0), unit(0, 1, 0, 0)
+TEXT_A, TEXT_B = unit(1, 0, 0), unit(0, 1, 0)
+SOUND_A, SOUND_B = unit(1, 0), unit(0, 1)
+
+
+def searcher(folder: Path, *videos: Video, space: Space = SPACE) -> Searcher:
+    table = VideoTable.open(folder, space)
+    table.upsert(videos)
+    return Searcher(table)
+
+
+def ids(hits: Sequence[Hit]) -> list[str]:
+    return [hit.video_id for hit in hits]
+
+
+def test_contributions_are_those_worked_out_by_hand_and_add_up(tmp_path: Path) -> None:
+    rows = searcher(tmp_path, video("a", {"vision": unit(3, 4, 0, 0), "text": TEXT_B, "sound": SOUND_A}))
+    (hit,) = rows.search(Query(vectors={"vision": EAST, "text": TEXT_A, "sound": SOUND_A}))
+    assert hit.modalities == pytest.approx({"vision": 0.5 * 0.6, "text": 0.0, "sound": 0.2})
+    assert hit.score == pytest.approx(0.5)
+    (hit,) = rows.search(Query(vectors={"vision": EAST, "text": -TEXT_B}, weights={"vision": 3, "text": 1}))
+    assert hit.modalities == pytest.approx({"vision": 0.75 * 0.6, "text": -0.25})
+    assert hit.score == pytest.approx(sum(hit.modalities.values()))
+
+
+def test_a_row_without_sound_is_not_punished(tmp_path: Path) -> None:
+    rows = searcher(
+        tmp_path,
+        video("silent twin", {"vision": EAST}),
+        video("half alike", {"vision": unit(1, 1, 0, 0), "sound": SOUND_A}),
+        video("only text", {"text": TEXT_A}),
+    )
+    hits = rows.search(Query(vectors={"vision": EAST, "sound": SOUND_A}))
+    assert ids(hits) == ["silent twin", "half alike"]
+    assert hits[0].modalities == {"vision": pytest.approx(1.0)}
+    assert hits[1].score == pytest.approx((0.5 * math.sqrt(0.5) + 0.2) / 0.7)
+
+
+def test_weights_change_the_order(tmp_path: Path) -> None:
+    rows = searcher(
+        tmp_path,
+        video("looks", {"vision": EAST, "sound": SOUND_B}),
+        video("sounds", {"vision": NORTH, "sound": SOUND_A}),
+    )
+    both = {"vision": EAST, "sound": SOUND_A}
+    assert ids(rows.search(Query(vectors=both))) == ["looks", "sounds"]
+    assert ids(rows.search(Query(vectors=both, weights={"vision": 0.4, "sound": 0.6}))) == ["sounds", "looks"]
+    (first, second) = rows.search(Query(vectors=both, weights={"sound": 1}))
+    assert (first.modalities, second.modalities) == ({"sound": pytest.approx(1)}, {"sound": pytest.approx(0)})
+
+
+def test_equal_scores_come_by_id_and_the_query_itself_can_be_left_out(tmp_path: Path) -> None:
+    rows = searcher(tmp_path, *[video(name) for name in "dbeca"])
+    assert ids(rows.search(Query(vectors={"vision": EAST}, k=3))) == ["a", "b", "c"]
+    assert ids(rows.search(Query(vectors={"vision": EAST}, k=9, exclude=frozenset("ac")))) == ["b", "d", "e"]
+
+
+def test_an_empty_table_has_no_hits(tmp_path: Path) -> None:
+    rows = searcher(tmp_path)
+    assert rows.search(Query(vectors={"vision": EAST}, words="cat")) == []
+    assert list(rows.neighbours(5)) == []
+
+
+def test_private_and_removed_videos_are_found_only_when_asked_for(tmp_path: Path) -> None:
+    rows = searcher(tmp_path, *[video(v, caption="cat", visibility=v) for v in ("public", "private", "removed")])
+    for query in (Query(vectors={"vision": EAST}), Query(words="cat")):
+        assert ids(rows.search(query)) == ["public"]
+        assert len(rows.search(replace(query, include_hidden=True))) == 3
+    assert rows.search(Query(words="cat", where=parse("visibility = 'private' or partial = false"))) != []
+    assert ids(rows.search(Query(words="cat", where=parse("visibility = 'private' or partial = false")))) == ["public"]
+
+
+def test_filters_hold_for_vectors_and_words(tmp_path: Path) -> None:
+    rows = searcher(
+        tmp_path,
+        video("short", caption="cat", duration_s=5.0, hashtags=("猫",)),
+        video("long", caption="cat", duration_s=50.0, hashtags=("dog",)),
+    )
+    for where, wanted in (("duration_s < 30", ["short"]), ("hashtag = 'dog'", ["long"]), ("width > 9", [])):
+        assert ids(rows.search(Query(vectors={"vision": EAST}, where=parse(where)))) == wanted
+        assert ids(rows.search(Query(words="cat", where=parse(where)))) == wanted
+
+
+def test_words_contribute_the_share_of_idf_squared(tmp_path: Path) -> None:
+    rows = searcher(
+        tmp_path,
+        video("both", caption="red car"),
+        video("red", caption="red dress"),
+        video("none", {"vision": NORTH}),
+    )
+    red, car = math.log(4 / 2.5), math.log(4 / 1.5)
+    hits = {hit.video_id: hit for hit in rows.search(Query(words="a RED car"))}
+    assert hits["both"].modalities == {WORDS: pytest.approx(1.0)}
+    assert hits["red"].score == pytest.approx((red / (red + car)) ** 2)
+    assert "none" not in hits
+    hits = {hit.video_id: hit for hit in rows.search(Query(words="red car", vectors={"vision": EAST}))}
+    assert hits["both"].modalities == pytest.approx({"vision": 0.5, WORDS: 0.5})
+    assert hits["none"].modalities == pytest.approx({"vision": 0.0})
+    weighed = Query(words="red car", vectors={"vision": EAST}, weights={"vision": 1, WORDS: 3})
+    assert rows.search(weighed)[0].modalities == pytest.approx({"vision": 0.25, WORDS: 0.75})
+
+
+def test_a_rare_script_ranks_above_what_the_encoder_takes_for_alike(tmp_path: Path) -> None:
+    unknown_to_the_encoder = TEXT_A
+    captions = {"cat": "我的小猫", "dog": "我的狗", "thai": "แมวน่ารัก", "arabic": "قطتي", "tagged": "no caption"}
+    rows = searcher(
+        tmp_path, *[video(n, {"text": unit(1, i * 0.1, 0)}, caption=c) for i, (n, c) in enumerate(captions.items())]
+    )
+    for words, first in (("猫", "cat"), ("狗", "dog"), ("แมว", "thai"), ("قطتي", "arabic")):
+        hits = rows.search(Query(words=words, vectors={"text": unknown_to_the_encoder}))
+        assert hits[0].video_id == first
+        assert len(hits) == 5
+        assert [WORDS in hit.modalities for hit in hits] == [True, False, False, False, False]
+
+
+def test_a_row_is_found_by_words_that_are_seen_heard_or_tagged(tmp_path: Path) -> None:
+    rows = searcher(
+        tmp_path,
+        video("seen", {"vision": EAST}, tags=(Tag(name="Egyptian cat", probability=0.4),)),
+        video("shown", {}, onscreen_text="CAT SALE"),
+        video("said", {}, transcript="look at the cats"),
+        video("tagged", {}, hashtags=("cat_life",)),
+        video("else", {}, caption="caterpillar"),
+    )
+    hits = rows.search(Query(words="cat", vectors={"text": TEXT_A}))
+    assert sorted(ids(hits)) == ["said", "seen", "shown", "tagged"]
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        (Query(), "nothing to search by"),
+        (Query(vectors={"vision": EAST}, weights={"sound": 1.0}), "nothing to search by"),
+        (Query(vectors={"smell": EAST}), "the space has vision, text, sound"),
+        (Query(vectors={"vision": SOUND_A}), r"vision wants shape \(4,\), got \(2,\)"),
+        (Query(vectors={"vision": EAST * 2}), "of length 2.0"),
+        (Query(vectors={"vision": EAST}, weights={"smell": 1.0}), "no modality smell to weigh"),
+        (Query(vectors={"vision": EAST}, weights={"vision": -1.0}), "not negative"),
+        (Query(vectors={"vision": EAST}, weights={"vision": math.nan}), "not negative"),
+    ],
+)
+def test_a_query_that_cannot_be_answered_says_why(query: Query, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=said):
+        searcher(tmp_path, video("a")).search(query)
+
+
+WIDE = Space(
+    name="wide",
+    spec={},
+    dims={"vision": 32, "text": 16, "sound": 16},
+    weights={"vision": 0.6, "text": 0.3, "sound": 0.1},
+)
+
+
+def random_vectors(rng: np.random.Generator, centres: np.ndarray[Any, Any] | None = None) -> dict[str, Any]:
+    """Unit vectors of one to three modalities, around one of the centres if there are some."""
+    drawn = rng.standard_normal(64) * 0.7 + (0 if centres is None else centres[rng.integers(len(centres))])
+    present = [name for name in MODALITIES if rng.random() < 0.7] or ["vision"]
+    parts = dict(zip(MODALITIES, np.split(drawn, [32, 48]), strict=True))
+    return {name: unit(*parts[name]) for name in present}
+
+
+def referee(
+    query: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]], weights: Mapping[str, float]
+) -> list[tuple[str, float]]:
+    scored = []
+    for video_id, vectors in rows.items():
+        both = [name for name in query if name in vectors]
+        if both:
+            total = sum(weights[name] for name in both)
+            cosines = [
+                weights[n] * sum(float(a) * float(b) for a, b in zip(query[n], vectors[n], strict=True)) for n in both
+            ]
+            scored.append((video_id, sum(cosines) / total))
+    return sorted(scored, key=lambda pair: (-pair[1], pair[0]))
+
+
+def test_random_rows_come_in_the_order_of_a_brute_force_referee(tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    rows = {f"v{i:03}": random_vectors(rng) for i in range(300)}
+    rows |= {f"w{i:03}": rows[f"v{i:03}"] for i in range(20)}
+    queries = [random_vectors(rng) for _ in range(70)]
+    table = VideoTable.open(tmp_path, WIDE)
+    for start in range(0, 320, 80):
+        table.upsert([video(n, rows[n], space=WIDE) for n in sorted(rows)[start : start + 80]])
+    found = Searcher(table)
+    for query, hits in zip(queries, found.search_many(Query(vectors=q, k=25) for q in queries), strict=True):
+        wanted = referee(query, rows, WIDE.weights)[:25]
+        assert ids(hits) == [video_id for video_id, _ in wanted]
+        assert [hit.score for hit in hits] == pytest.approx([score for _, score in wanted], abs=1e-6)
+        assert hits == found.search(Query(vectors=query, k=25))
+    table.delete(["v000", "v001"])
+    table.upsert([video("v002", rows["v100"], space=WIDE, revision=2)])
+    changed = {**rows, "v002": rows["v100"]}
+    del changed["v000"], changed["v001"]
+    for query in queries[:5]:
+        assert ids(found.search(Query(vectors=query, k=400))) == [v for v, _ in referee(query, changed, WIDE.weights)]
+
+
+def test_neighbours_of_all_are_the_hits_of_each(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    rows = {f"v{i:03}": random_vectors(rng) for i in range(90)} | {"empty": {}, "hidden": random_vectors(rng)}
+    found = searcher(
+        tmp_path,
+        *[video(n, v, space=WIDE, visibility="private" if n == "hidden" else "public") for n, v in rows.items()],
+        space=WIDE,
+    )
+    neighbours = dict(found.neighbours(4))
+    assert list(neighbours) == sorted(set(rows) - {"hidden"})
+    assert neighbours["empty"] == []
+    shown = {name: vectors for name, vectors in rows.items() if name != "hidden"}
+    for name in ("v000", "v050", "v089"):
+        others = {other: vectors for other, vectors in shown.items() if other != name}
+        assert ids(neighbours[name]) == [v for v, _ in referee(rows[name], others, WIDE.weights)[:4]]
+    assert neighbours["v001"] == found.search(Query(vectors=rows["v001"], k=4, exclude=frozenset(["v001"])))
+
+
+def test_the_vector_index_finds_what_the_exact_search_finds(tmp_path: Path) -> None:
+    rng = np.random.default_rng(11)
+    centres = rng.standard_normal((20, 64))
+    table = VideoTable.open(tmp_path, WIDE)
+    videos = [video(f"v{i:04}", random_vectors(rng, centres), space=WIDE, caption=f"w{i % 500}") for i in range(4_000)]
+    table.upsert(videos[:3_000])
+    assert table.optimize_if_due(Upkeep(vector_index_rows=2_000))
+    table.upsert(videos[3_000:])  # not in the index, and found nevertheless
+    queries = [Query(vectors=random_vectors(rng, centres), k=10) for _ in range(40)]
+    indexed = [Searcher(table).search(query) for query in queries]
+    exact = list(Searcher(table).search_many(queries * 7))[:40]
+    shared = sum(len(set(ids(one)) & set(ids(other))) for one, other in zip(indexed, exact, strict=True))
+    assert shared / 400 >= 0.98
+    assert [one[0] for one in indexed] == [other[0] for other in exact]
+    late = Query(vectors=dict(videos[3_500].vectors), words="w0", where=parse("video_id >= 'v3000'"), k=3)
+    assert Searcher(table).search(late)[0].modalities[WORDS] == pytest.approx(0.5)
+    assert ids(Searcher(table).search(Query(words="w7", k=9))) == [f"v{i:04}" for i in range(7, 4_000, 500)]
+
+
+WRITER = """
+import sys; sys.path[:0] = sys.argv[2:]
+from test_table import SPACE, unit, video
+from index.table import Upkeep, VideoTable
+table = VideoTable.open(sys.argv[1], SPACE)
+for i in range(40):
+    table.upsert([video(f"{i:03}-{j}", caption="cat") for j in range(5)])
+    table.optimize_if_due(Upkeep(fragments=8))
+"""
+
+
+def test_searches_beside_a_writing_process_see_whole_commits(tmp_path: Path) -> None:
+    here = Path(__file__).parent
+    found = searcher(tmp_path)
+    counts = []
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(here), str(here.parent)]) as child:
+        while child.poll() is None:
+            counts.append(len(found.search(Query(vectors={"vision": EAST}, words="cat", k=500))))
+    assert child.returncode == 0
+    counts.append(len(found.search(Query(vectors={"vision": EAST}, k=500))))
+    assert counts == sorted(counts)
+    assert {count % 5 for count in counts} == {0}
+    assert counts[-1] == 200
+    assert len(set(counts)) > 3
