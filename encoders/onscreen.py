@@ -1,7 +1,7 @@
 """Text that is burnt into the picture, read from a few frames of each video.
 
 Reading is the dearest step of a video, so it is done in three passes, each for what the pass before let through: a
-look at the strokes in a frame (half a millisecond), the detector, which finds lines (20), and the recogniser, which
+look at the strokes in a frame (a millisecond), the detector, which finds lines (20), and the recogniser, which
 reads one line (7). What stands unchanged in the next frame is not read again.
 
 Weights: PP-OCRv6 as the package `rapidocr` carries them; the package itself, which fetches files that it misses, is
@@ -34,9 +34,10 @@ LINES_MAX = 24
 STROKE_STEP = 40
 """Grey levels across two pixels that make an edge of a stroke."""
 STROKE_WINDOW_PX = (40, 8)
-STROKES_MIN = 0.165
-"""Share of a window's pixels that begin a stroke, and that end one. 99 % of outlined captions of 12 to 60 px, drawn on
-photographs, have as much; 42 % of the photographs of scikit-image, 640 px long, have less."""
+STROKES_MIN = (0.165, 0.13)
+"""Share of a window's pixels that begin a stroke, and that end one, in the frame and in the frame at half size, which
+sees larger letters. All captions of 12 to 100 px drawn on the photographs of scikit-image have as much in one of the
+two; a quarter of the photographs have less in both."""
 
 CHANGE_WINDOW_PX = 5
 CHANGE_MAX = 24.0
@@ -214,11 +215,19 @@ class OnScreenText:
 
 
 def _alphabet(recogniser: Path) -> list[str]:
-    """Return what each class of the recogniser stands for: the blank, the letters that its file lists, and a space."""
+    """Return what each class of the recogniser stands for: the blank, the letters that its file lists, and a space.
+
+    Raises:
+        models.ModelMissing: the file lists another number of letters than it tells apart.
+    """
     import openvino
 
-    framework = openvino.Core().read_model(recogniser).get_rt_info()["framework"]
-    return ["", *framework["character"].value.splitlines(), " "]
+    model = openvino.Core().read_model(recogniser)
+    alphabet = ["", *model.get_rt_info()["framework"]["character"].value.splitlines(), " "]
+    classes = model.output(0).partial_shape[2].get_length()
+    if len(alphabet) != classes:
+        raise models.ModelMissing(f"{recogniser.name} tells {classes} letters apart and names {len(alphabet)}")
+    return alphabet
 
 
 def _worth_reading(frames: NDArray[np.uint8]) -> tuple[dict[int, NDArray[np.uint8]], Counter[str]]:
@@ -227,7 +236,7 @@ def _worth_reading(frames: NDArray[np.uint8]) -> tuple[dict[int, NDArray[np.uint
     skipped: Counter[str] = Counter()
     for number, frame in enumerate(frames):
         grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-        if stroke_density(grey) < STROKES_MIN:
+        if not may_have_text(grey):
             skipped["no_text_seen"] += 1
         elif any(_change(earlier, grey).max() <= CHANGE_MAX for earlier in greys.values()):
             skipped["duplicate"] += 1
@@ -238,21 +247,25 @@ def _worth_reading(frames: NDArray[np.uint8]) -> tuple[dict[int, NDArray[np.uint
     return greys, skipped
 
 
-def stroke_density(grey: NDArray[np.uint8]) -> float:
+def may_have_text(grey: NDArray[np.uint8]) -> bool:
+    """Whether strokes stand as densely as in text somewhere in a picture, (height, width), 0..255."""
+    half = tuple(max(1, side // 2) for side in reversed(grey.shape))
+    sizes = grey, cv2.resize(grey, half, interpolation=cv2.INTER_AREA)
+    return any(_stroke_density(picture) >= least for picture, least in zip(sizes, STROKES_MIN, strict=True))
+
+
+def _stroke_density(grey: NDArray[Any]) -> float:
     """Return how densely strokes stand in the densest small window of a picture, 0..0.5.
 
     A stroke has two edges close together, so a window full of letters has many steep rises *and* many steep falls;
     a single contour, however steep, has one of them.
-
-    Args:
-        grey: (height, width), 0..255.
     """
-    step = cv2.subtract(grey[:, 2:], grey[:, :-2]), cv2.subtract(grey[:, :-2], grey[:, 2:])
-    rises, falls = (
-        cv2.blur(cv2.threshold(side, STROKE_STEP, 1.0, cv2.THRESH_BINARY)[1].astype(np.float32), STROKE_WINDOW_PX)
-        for side in step
-    )
-    return float(np.minimum(rises, falls).max(initial=0.0))
+    if grey.shape[1] <= 2:
+        return 0.0
+    steps = cv2.subtract(grey[:, 2:], grey[:, :-2]), cv2.subtract(grey[:, :-2], grey[:, 2:])
+    steep = (cv2.threshold(step, STROKE_STEP, 1.0, cv2.THRESH_BINARY)[1].astype(np.float32) for step in steps)
+    rises, falls = (cv2.blur(edges, STROKE_WINDOW_PX) for edges in steep)
+    return float(np.minimum(rises, falls).max())
 
 
 def _change(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.uint8]:
