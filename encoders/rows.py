@@ -26,3 +26,8 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True), np.float32)
+
+
+def each_times(rows: NDArray[np.float32], matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`rows @ matrix`, one row at a time: all at once sums in an order that depends on how many rows there are."""
+    return np.array([row @ matrix for row in rows], np.float32).reshape(len(rows), matrix.shape[1])

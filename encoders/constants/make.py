@@ -41,8 +41,7 @@ def projection(classifier: NDArray[np.float64], dim: int) -> NDArray[np.float64]
     _, scales, directions = np.linalg.svd(classifier, full_matrices=False)
     rows = directions[:dim] * scales[:dim, None]
     largest = rows[np.arange(dim), np.abs(rows).argmax(axis=1)]
-    signed: NDArray[np.float64] = rows * np.sign(largest)[:, None]
-    return signed
+    return np.asarray(rows * np.sign(largest)[:, None], np.float64)
 
 
 def typical_features(vision: Vision) -> NDArray[np.float64]:
@@ -51,9 +50,8 @@ def typical_features(vision: Vision) -> NDArray[np.float64]:
     for name in PHOTOGRAPHS:
         photograph = Image.open(package_file("skimage", "data", name)).convert("RGB")
         features, _ = vision.look([crop for zoom in ZOOMS for crop in crops(photograph, round(zoom * SIDE_PX))])
-        means.append(features.mean(axis=0, dtype=float))
-    mean: NDArray[np.float64] = np.mean(means, axis=0)
-    return mean
+        means.append(features.mean(axis=0))
+    return np.mean(means, axis=0).astype(np.float64)
 
 
 def crops(photograph: Image.Image, short_side_px: int) -> list[NDArray[np.uint8]]:
@@ -66,17 +64,15 @@ def crops(photograph: Image.Image, short_side_px: int) -> list[NDArray[np.uint8]
 
 
 def class_rows(names: list[str], text: Text) -> NDArray[np.float64]:
-    """Unit text row of each class name, the mean over `PROMPTS`: (classes, 384)."""
-    rows = np.mean([text.encode([prompt.format(name) for name in names]) for prompt in PROMPTS], axis=0, dtype=float)
-    unit: NDArray[np.float64] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    return unit
+    """Row of each class name, the mean over `PROMPTS`: (classes, 384)."""
+    rows = [text.read([prompt.format(name) for name in names]) for prompt in PROMPTS]
+    return np.mean(rows, axis=0).astype(np.float64)
 
 
-def text_to_vision(class_text: NDArray[np.float64], class_vision: NDArray[np.float64]) -> NDArray[np.float64]:
+def text_to_vision(class_text: NDArray[np.float64], class_looks: NDArray[np.float64]) -> NDArray[np.float64]:
     """Ridge regression from the classes' names to the classes' looks, both centred: (384, dim)."""
-    names, looks = class_text - class_text.mean(axis=0), class_vision - class_vision.mean(axis=0)
-    penalty = RIDGE * np.eye(names.shape[1])
-    return np.linalg.solve(names.T @ names + penalty, names.T @ looks)
+    penalty = RIDGE * np.eye(class_text.shape[1])
+    return np.linalg.solve(class_text.T @ class_text + penalty, class_text.T @ class_looks)
 
 
 def main() -> None:
@@ -89,12 +85,16 @@ def main() -> None:
     directions = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     centre = typical_features(Vision(precision="fp32"))
     class_text = class_rows(names, Text(precision="fp32"))
+    text_centre = class_text.mean(axis=0)
+    class_text -= text_centre
+    looks = (classifier - classifier.mean(axis=0)) @ directions.T
     arrays: dict[str, NDArray[Any]] = {
         "projection": rows.astype(np.float32),
         "centre": centre.astype(np.float32),
         "typical_logits": (classifier @ centre + bias).astype(np.float32),
+        "text_centre": text_centre.astype(np.float32),
         "class_text": class_text.astype(np.float16),
-        "text_to_vision": text_to_vision(class_text, classifier @ directions.T).astype(np.float32),
+        "text_to_vision": text_to_vision(class_text, looks).astype(np.float32),
     }
     save_file(arrays, IMAGENET_PATH, metadata={"class_names": json.dumps(names)})
     print(IMAGENET_PATH, {name: array.shape for name, array in arrays.items()}, IMAGENET_PATH.stat().st_size)
