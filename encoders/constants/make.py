@@ -51,7 +51,7 @@ def typical_features(vision: Vision) -> NDArray[np.float64]:
         photograph = Image.open(package_file("skimage", "data", name)).convert("RGB")
         features, _ = vision.look([crop for zoom in ZOOMS for crop in crops(photograph, round(zoom * SIDE_PX))])
         means.append(features.mean(axis=0))
-    return np.mean(means, axis=0).astype(np.float64)
+    return np.asarray(np.mean(means, axis=0), np.float64)
 
 
 def crops(photograph: Image.Image, short_side_px: int) -> list[NDArray[np.uint8]]:
@@ -66,13 +66,13 @@ def crops(photograph: Image.Image, short_side_px: int) -> list[NDArray[np.uint8]
 def class_rows(names: list[str], text: Text) -> NDArray[np.float64]:
     """Row of each class name, the mean over `PROMPTS`: (classes, 384)."""
     rows = [text.read([prompt.format(name) for name in names]) for prompt in PROMPTS]
-    return np.mean(rows, axis=0).astype(np.float64)
+    return np.asarray(np.mean(rows, axis=0), np.float64)
 
 
 def text_to_vision(class_text: NDArray[np.float64], class_looks: NDArray[np.float64]) -> NDArray[np.float64]:
     """Ridge regression from the classes' names to the classes' looks, both centred: (384, dim)."""
     penalty = RIDGE * np.eye(class_text.shape[1])
-    return np.linalg.solve(class_text.T @ class_text + penalty, class_text.T @ class_looks)
+    return np.asarray(np.linalg.solve(class_text.T @ class_text + penalty, class_text.T @ class_looks), np.float64)
 
 
 def main() -> None:
