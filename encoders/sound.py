@@ -30,6 +30,8 @@ TONAL_FROM = 0.5  # share of the three strongest pitch classes; evenly spread no
 class Sound:
     """Encoder of sounds. Holds only arrays that nobody writes to: one instance serves any number of threads."""
 
+    dim = DIMENSIONS
+
     def __init__(self) -> None:
         constants, _ = models.tensors(CONSTANTS)
         self._mel_bank = constants["mel_bank"]  # (64, 513)

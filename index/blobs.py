@@ -85,6 +85,10 @@ class Blobs:
                     shutil.copyfileobj(copy, target, _CHUNK_BYTES)
         return digest
 
+    def path_of(self, key: str) -> Path | None:
+        """Where a blob lies as a file; None where it has to be fetched first (`local_copy`)."""
+        return None if self._folder is None else self._folder / key
+
     @contextmanager
     def local_copy(self, key: str) -> Iterator[Path]:
         """Give a blob as a file for as long as the block lasts.

@@ -22,10 +22,13 @@ from encoders.transcript import Transcript
 from encoders.vision import Vision
 from index.records import FAILED, Space, canonical_json
 from ingest import clip
+from ingest.decode_wire import Sampling
 from ingest.encode import OFF, Encoders
 
 WEIGHTS = {"vision": 0.5, "text": 0.4, "sound": 0.1}
 """What a modality counts in a score."""
+TEXT_QUERY_WEIGHTS = {"vision": 0.4, "text": 0.6}
+"""The same when words are the query: vision by the picture that the words would make."""
 TEXT_SHARES = {"caption": 1.0, "hashtags": 0.5, "tags": 0.5, "onscreen": 0.5, "transcript": 0.5}
 """What a text counts in the text vector."""
 WHISPER_SETTING = "FIRSTLOOK_WHISPER"
@@ -41,7 +44,7 @@ class Recipe:
     """What an operator chooses of a space."""
 
     name: str = "local"
-    sampling: str = "full"
+    sampling: Sampling = "full"
     without: tuple[str, ...] = ()
     """Of `ENCODERS`, sorted."""
 

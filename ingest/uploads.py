@@ -150,6 +150,10 @@ def _tidy_tags(tags: Sequence[str]) -> tuple[str, ...]:
 # Ids and faults
 
 
+class ManifestError(ValueError):
+    """A manifest cannot be read at all. A line that cannot is a `Failure`; this is the caller's to mend."""
+
+
 class _Fault(Exception):
     """What is wrong with one name or one row, on its way to becoming a `Failure`."""
 
@@ -356,13 +360,13 @@ def _manifest_rows(manifest: Path) -> Iterator[_Row]:
     readers |= {".parquet": _parquet_rows}
     read = readers.get(manifest.suffix.lower())
     if read is None:
-        raise ValueError(f"manifest {manifest}: wants one of {' '.join(readers)}, got {manifest.suffix or 'no suffix'}")
+        raise ManifestError(f"manifest {manifest}: wants one of {' '.join(readers)}, got {manifest.suffix or 'no suffix'}")
     try:
         yield from read(manifest)
     except UnicodeDecodeError as error:
-        raise ValueError(f"manifest {manifest}: wants UTF-8, got {error.object[error.start]:#04x}: {error}") from error
+        raise ManifestError(f"manifest {manifest}: wants UTF-8, got {error.object[error.start]:#04x}: {error}") from error
     except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"manifest {manifest}: wants a readable {manifest.suffix}, got {error}") from error
+        raise ManifestError(f"manifest {manifest}: wants a readable {manifest.suffix}, got {error}") from error
 
 
 def _csv_rows(manifest: Path) -> Iterator[_Row]:
@@ -393,7 +397,7 @@ def _delimiter(manifest: Path) -> str:
             if "uri" in _header(next(csv.reader(file, delimiter=delimiter, strict=True), [])):
                 return delimiter
     with manifest.open(encoding="utf-8-sig") as file:
-        raise ValueError(
+        raise ManifestError(
             f"manifest {manifest}: wants a column 'uri', parted by , ; or tab, got {_shown(file.readline())}"
         )
 
@@ -402,7 +406,7 @@ def _header(cells: Sequence[str]) -> list[str]:
     header = [cell.strip() for cell in cells]
     header = [name.lower() if name.lower() in _COLUMNS else name for name in header]
     if len(set(header)) < len(header):
-        raise ValueError(f"a manifest wants every column once, got {header}")
+        raise ManifestError(f"a manifest wants every column once, got {header}")
     return header
 
 
@@ -425,7 +429,7 @@ def _jsonl_rows(manifest: Path) -> Iterator[_Row]:
 def _parquet_rows(manifest: Path) -> Iterator[_Row]:
     with pq.ParquetFile(manifest) as file:
         if "uri" not in file.schema_arrow.names:
-            raise ValueError(f"manifest {manifest}: wants a column 'uri', got {file.schema_arrow.names}")
+            raise ManifestError(f"manifest {manifest}: wants a column 'uri', got {file.schema_arrow.names}")
         number = 0
         for batch in file.iter_batches(batch_size=_BATCH_ROWS):
             # Nanoseconds, as pandas writes them, do not fit a datetime.

@@ -33,7 +33,8 @@ OURS = 1
 INTERRUPTED = 130
 
 _SAID_CLEARLY = (
-    EmptyLibrary, UnknownSpace, UnknownVideo, SpaceChanged, WhereError, ManifestError, ModelMissing, MediaError, OSError,
+    EmptyLibrary, UnknownSpace, UnknownVideo, SpaceChanged, ManifestError, WhereError, ModelMissing, MediaError,
+    OSError,
 )  # fmt: skip
 """Errors whose one line tells a person what to do; any other is a bug of ours and comes with its traceback."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ingest.pipeline import Step
 from service.library import Listener
@@ -91,7 +91,7 @@ class _Counts:
 
     def __init__(self) -> None:
         self.total = self.done = self.failed = 0
-        self.task = None
+        self.task: TaskID | None = None
         self._started_s = self._line_at_s = time.monotonic()
 
     def start(self, total: int) -> None:

@@ -17,22 +17,31 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
+from index.blobs import thumbnail_key
 from index.home import Home
 from index.records import Failure, Space, Video
+from index.search import Hit, Query, Searcher
+from index.where import parse
 from ingest import pipeline, uploads
+from ingest.clip import MediaError
 from ingest.decode import DecodePool
 from ingest.decode_wire import Limits
 from ingest.encode import Encoders
 from ingest.pipeline import Engine, Step
+from ingest.query import of_file, of_words
 from ingest.register import Given
-from ingest.spaces import RECIPES, Recipe, open_space, recipe_of
+from ingest.spaces import RECIPES, TEXT_QUERY_WEIGHTS, Recipe, open_space, recipe_of
 from ingest.uploads import Source
+from service.export import export, write_neighbours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,12 +103,42 @@ class UnknownVideo(Exception):
     """An id that the library does not hold."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """A hit with its row."""
+
+    video_id: str
+    score: float
+    modalities: Mapping[str, float]
+    """What each modality contributed; they add up to the score."""
+    video: Video
+
+    def to_json(self) -> dict[str, Any]:
+        upload, facts = self.video.upload, self.video.facts
+        return {
+            "video_id": self.video_id,
+            "score": self.score,
+            "modalities": dict(self.modalities),
+            "uri": upload.uri,
+            "caption": upload.caption,
+            "hashtags": list(upload.hashtags),
+            "creator_id": upload.creator_id,
+            "language": upload.language,
+            "duration_s": facts.duration_s,
+            "tags": [tag.name for tag in self.video.tags],
+            "onscreen_text": self.video.onscreen_text,
+            "thumbnail_sha256": self.video.thumbnail_sha256,
+        }
+
+
 class Library:
     """A home, and one space of it."""
 
     def __init__(self, home: Home, recipe: Recipe, space: Space | None) -> None:
         self._home, self._recipe, self._space = home, recipe, space
         self._opened: Encoders | None = None
+        self._search: Searcher | None = None
+        self._pool: DecodePool | None = None
 
     @classmethod
     def open(cls, home: str | Path | None = None, *, space: str | None = None, recipe: Recipe | None = None) -> Self:
@@ -127,6 +166,8 @@ class Library:
         return cls(opened, recipe_of(found[0]) if found else RECIPES[space], found[0] if found else None)
 
     def close(self) -> None:
+        if self._pool is not None:
+            self._pool.close()
         self._home.close()
 
     def __enter__(self) -> Self:
@@ -210,8 +251,7 @@ class Library:
                 yield source
 
     def _make_space(self, options: Options, listener: Listener) -> None:
-        self._space = None
-        self._opened = None
+        self._space = self._opened = self._search = None
         self._encoders(options.workers, listener)
 
     def _encoders(self, threads: int, listener: Listener | None = None) -> Encoders:
@@ -248,6 +288,95 @@ class Library:
             step_seconds={name: round(s, 3) for name, s in self._opened.seconds.items()} if self._opened else {},
         )
 
+    # Search ------------------------------------------------------------------------------------------------------
+
+    def search(
+        self,
+        *,
+        video: str | None = None,
+        file: str | Path | None = None,
+        text: str | None = None,
+        k: int = 10,
+        where: str | None = None,
+        weights: Mapping[str, float] | None = None,
+    ) -> list[Match]:
+        """Find videos like a video of the library, like a file, or by words; exactly one of the three.
+
+        Args:
+            video: an id; it is not among its own hits.
+            file: a video, picture or sound that need not be in the library.
+            text: words in any script; found by meaning (English) and literally.
+            k: how many hits, best first.
+            where: a filter, see `index/where.py`.
+            weights: modality -> weight; those not named count nothing.
+
+        Raises:
+            UnknownVideo: no such video.
+            MediaError: the file is at fault.
+            WhereError: the filter is.
+            ValueError: none or several of the three, a weight that does not fit, or words without a letter.
+        """
+        return self._matches(
+            self._searcher().search(self._query({"video": video, "file": file, "text": text}, k, where, weights))
+        )
+
+    def search_lines(
+        self,
+        asked: Iterable[Mapping[str, Any]],
+        *,
+        k: int = 10,
+        where: str | None = None,
+        weights: Mapping[str, float] | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Answer each `{"video"|"file"|"text": …}` with itself and `hits`, and `error` where it is at fault."""
+        for one in asked:
+            try:
+                hits = self._matches(self._searcher().search(self._query(one, k, where, weights)))
+                yield {**one, "hits": [hit.to_json() for hit in hits]}
+            except (UnknownVideo, MediaError) as error:
+                yield {**one, "hits": [], "error": str(error)}
+
+    def similar_all(self, out: str | Path, *, k: int = 20) -> int:
+        """Write the k nearest neighbours of every video to a Parquet file; return how many videos there are.
+
+        Columns: `video_id`, `rank` (from 1), `neighbour_id`, `score`, and a contribution a modality.
+        """
+        return write_neighbours(Path(out), self._searcher().neighbours(k), list(self.space.dims))
+
+    def _searcher(self) -> Searcher:
+        if self._search is None:
+            self._search = Searcher(self._home.table(self.space))
+        return self._search
+
+    def _query(self, asked: Mapping[str, Any], k: int, where: str | None, weights: Mapping[str, float] | None) -> Query:
+        by = {name: asked[name] for name in ("video", "file", "text") if asked.get(name) is not None}
+        if len(by) != 1:
+            raise ValueError(f"one of video, file, text is wanted, got {sorted(by) or 'none'}")
+        ((name, value),) = by.items()
+        query = Query(k=k, where=parse(where) if where else None, weights=weights)
+        if name == "video":
+            return replace(query, vectors=self._vectors_of(value), exclude=frozenset([value]))
+        if name == "text":
+            vectors = of_words(value, self._encoders(1), self.space)
+            return replace(query, vectors=vectors, words=value, weights=weights or TEXT_QUERY_WEIGHTS)
+        if self._pool is None:
+            self._pool = DecodePool(1, sampling=self._recipe.sampling)
+        return replace(query, vectors=of_file(Path(value), self._pool, self._encoders(1), self.space))
+
+    def _vectors_of(self, video_id: str) -> Mapping[str, NDArray[np.float32]]:
+        found = self._home.table(self.space).get([video_id])
+        if video_id not in found:
+            raise UnknownVideo(f"no video {video_id!r} in {self.space.id}")
+        return found[video_id].vectors
+
+    def _matches(self, hits: Sequence[Hit]) -> list[Match]:
+        videos = self._searcher().table.get([hit.video_id for hit in hits])
+        return [
+            Match(video_id=hit.video_id, score=hit.score, modalities=hit.modalities, video=videos[hit.video_id])
+            for hit in hits
+            if hit.video_id in videos  # it may have been deleted since
+        ]
+
     # Looking -----------------------------------------------------------------------------------------------------
 
     def show(self, video_id: str) -> Video | Failure:
@@ -263,6 +392,21 @@ class Library:
         if not failed:
             raise UnknownVideo(f"no upload {video_id!r} in {self.space.id}")
         return failed[0]
+
+    def thumbnail(self, video: Video) -> Path | None:
+        """Where a video's picture lies as a file; None where there is none, or the blobs are not in a folder."""
+        name = video.thumbnail_sha256
+        return None if name is None else self._home.blobs.path_of(thumbnail_key(name))
+
+    def export(self, out: str | Path) -> dict[str, int]:
+        """Write everything out, in formats that need no firstlook to read.
+
+        `videos.parquet` (all columns and vectors), `failures.jsonl`, `space.json`, `thumbnails/<sha256>.jpg`.
+
+        Raises:
+            FileExistsError: the folder holds something already.
+        """
+        return export(self._home, self.space, Path(out))
 
     def failures(self) -> list[Failure]:
         return self._home.ledger.failures(self.space.id)

@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from index.records import PRESENT, Failure, Video
-from index.search import Hit
-from service.library import Summary
+from service.library import Match, Summary
 
 _CAPTION_CHARS = 48
 
@@ -38,7 +37,7 @@ def summary_json(ended: Summary) -> dict[str, Any]:
     return asdict(ended) | {"extra_paths": extra}
 
 
-def hits(found: Sequence[Hit]) -> None:
+def hits(found: Sequence[Match]) -> None:
     """Hits with the share of each modality."""
     names = sorted({name for hit in found for name in hit.modalities})
     table = Table(box=None, header_style="bold")

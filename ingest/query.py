@@ -1,0 +1,55 @@
+"""A query becomes vectors: a file that is not in the library, or words. Nothing is stored.
+
+A file goes the way of an upload (decode, encode, mix of texts), so that it is compared like with like. Words are
+encoded as text, and as the place in the space of vision where a picture of them would lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.records import Space
+from ingest.clip import Clip
+from ingest.encode import Encoders, analyse
+from ingest.fuse import TEXT_CHANNELS, mix
+
+Vectors = Mapping[str, NDArray[np.float32]]
+
+
+class StillDecoder(Protocol):
+    """Decodes pictures too, which an upload may not be."""
+
+    def decode(self, path: Path, *, stills: bool = False) -> Clip: ...
+
+
+def of_file(path: Path, decoder: StillDecoder, encoders: Encoders, space: Space) -> Vectors:
+    """Return the modality vectors of a video, picture or sound.
+
+    Raises:
+        MediaError: the file is at fault.
+    """
+    clip = decoder.decode(path, stills=True)
+    (analysis,) = analyse([("query", clip)], encoders, space.id, thumbnails=[None])
+    vectors = {name: analysis.vectors[name] for name in ("vision", "sound") if name in analysis.vectors}
+    texts = {channel: analysis.vectors[channel] for channel in TEXT_CHANNELS if channel in analysis.vectors}
+    if texts:
+        vectors["text"] = mix(texts, space.spec["text_shares"])
+    return vectors
+
+
+def of_words(text: str, encoders: Encoders, space: Space) -> Vectors:
+    """Return the modality vectors of a sentence.
+
+    Raises:
+        ValueError: there is nothing to read in it.
+    """
+    row = encoders.text.encode([text])
+    vectors = {"text": row[0]}
+    if "vision" in space.dims:
+        vectors["vision"] = encoders.text.as_vision(row)[0]
+    return vectors
