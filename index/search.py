@@ -186,9 +186,11 @@ class _Rows:
 
     def vectors(self, at: NDArray[np.intp]) -> NDArray[np.float32]:
         """(len(at), sum of dims)."""
+        vectors = np.empty((len(at), self.blocks[0].vectors.shape[1]), dtype=np.float32)
         of_block = np.searchsorted(self.starts, at, side="right") - 1
-        rows = [self.blocks[b].vectors[i - self.starts[b]] for b, i in zip(of_block, at, strict=True)]
-        return np.stack(rows) if rows else np.empty((0, self.blocks[0].vectors.shape[1]), np.float32)
+        for b in set(of_block.tolist()):
+            vectors[of_block == b] = self.blocks[b].vectors[at[of_block == b] - self.starts[b]]
+        return vectors
 
     def mask(self, snapshot: Snapshot, sql: str) -> NDArray[np.bool_]:
         """(n,) true for the rows that `sql` selects. Kept: most queries select the same."""
@@ -241,15 +243,16 @@ def _search_all(wanted: Sequence[_Wanted], rows: _Rows, snapshot: Snapshot) -> l
     """Score every row quickly in single precision, then the best ones exactly."""
     sums = rows.products(np.stack([one.spread(one.weights) for one in wanted]))
     divisors = np.stack([one.weights for one in wanted]).astype(np.float32) @ rows.present.T.astype(np.float32)
+    likeness = np.divide(sums, divisors, out=np.zeros_like(sums), where=divisors > 0)
     hits = []
-    for one, sum_, divisor in zip(wanted, sums, divisors, strict=True):
-        allowed = rows.mask(snapshot, sql) if (sql := _selection(one.query.where, one.query.include_hidden)) else None
+    for one, like, divisor in zip(wanted, likeness, divisors, strict=True):
         share = _share_of_rows(rows, *_word_shares(snapshot, one))
-        score = _mix(one, np.divide(sum_, divisor, out=np.zeros_like(sum_), where=divisor > 0), share)
         possible = (divisor > 0) | (share > 0)
-        score[~(possible if allowed is None else possible & allowed)] = -np.inf
+        if selection := _selection(one.query.where, one.query.include_hidden):
+            possible &= rows.mask(snapshot, selection)
+        score = np.where(possible, _mix(one, like, share), -np.inf)
         best = _largest(score, one.query.k + SPARE + len(one.query.exclude))
-        hits.append(_hits(one, rows, best[np.isfinite(score[best])], share))
+        hits.append(_hits(one, rows, best[possible[best]], share))
     return hits
 
 
@@ -285,15 +288,24 @@ def _hits(one: _Wanted, rows: _Rows, at: NDArray[np.intp], share: NDArray[np.flo
     divisor = weights.sum(axis=1, keepdims=True)
     parts = _mix(one, np.divide(weights * cosines, divisor, out=np.zeros_like(weights), where=divisor > 0), 0.0)
     by_words = _mix(one, np.zeros(len(at)), share[at])
-    scores = parts.sum(axis=1) + by_words
-    best = sorted(range(len(at)), key=lambda i: (-scores[i], rows.video_ids[at[i]]))
-    wanted = islice((i for i in best if rows.video_ids[at[i]] not in one.query.exclude), one.query.k)
+    scores: list[float] = (parts.sum(axis=1) + by_words).tolist()
+    video_ids: list[str] = rows.video_ids[at].tolist()
+    ranked = sorted((-score, video_id, i) for i, (score, video_id) in enumerate(zip(scores, video_ids, strict=True)))
+    wanted = islice((i for _, video_id, i in ranked if video_id not in one.query.exclude), one.query.k)
     return [
         Hit(
-            video_id=rows.video_ids[at[i]],
-            score=float(scores[i]),
-            modalities={name: float(parts[i, m]) for m, name in enumerate(names) if weights[i, m] > 0}
-            | ({WORDS: float(by_words[i])} if share[at[i]] > 0 else {}),
+            video_id=video_ids[i],
+            score=scores[i],
+            modalities={
+                name: part
+                for name, part, weight in zip(
+                    (*names, WORDS),
+                    (*parts[i].tolist(), float(by_words[i])),
+                    (*weights[i].tolist(), share[at[i]]),
+                    strict=True,
+                )
+                if weight > 0
+            },
         )
         for i in wanted
     ]
@@ -323,6 +335,8 @@ def _word_shares(snapshot: Snapshot, one: _Wanted) -> tuple[NDArray[np.uint64], 
 def _share_of_rows(rows: _Rows, row_ids: NDArray[np.uint64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
     """(n,) the shares laid out as `rows` are, 0 for rows without a word."""
     share = np.zeros(len(rows.row_ids))
+    if not len(row_ids):
+        return share
     there = np.isin(row_ids, rows.row_ids, assume_unique=True)
     share[np.searchsorted(rows.row_ids, row_ids[there])] = shares[there]
     return share

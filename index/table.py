@@ -8,11 +8,14 @@ commit there is, and stays on it.
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import lance
@@ -51,6 +54,7 @@ OLD_VERSIONS_KEPT = timedelta(minutes=10)
 """A reader may finish on the snapshot that it has; `erase` does not wait for it."""
 
 IDS_PER_QUERY = 5_000
+VECTOR_INDEX, WORD_INDEX = "fused_idx", "words_idx"
 
 _WORDS: dict[str, Any] = {"base_tokenizer": "icu", "stem": True, "remove_stop_words": False, "ascii_folding": True}
 """`icu` splits every script; the default tokenizer does not find 猫. Stop words stay in the index because Lance's
@@ -119,6 +123,8 @@ class VideoTable:
     def open(cls, folder: str | Path, space: Space) -> VideoTable:
         """Open the table of a space, or make an empty one.
 
+        In a folder any number of processes may make it at once; under a URL only the one that holds the lease.
+
         Raises:
             TableUnreadable: there is something, but it does not read as this space's table.
         """
@@ -129,9 +135,12 @@ class VideoTable:
         except ValueError as error:
             if "was not found" not in str(error):
                 raise TableUnreadable(f"{uri}: {error}") from error
-            dataset = _create(uri, space, session)
+            _create(uri, space)
+            dataset = lance.dataset(uri, session=session)
         if not dataset.schema.equals(schema_of(space)):
             raise TableUnreadable(f"{uri}: columns {dataset.schema.names}, wanted {schema_of(space).names}")
+        if not any(index.name == WORD_INDEX for index in dataset.describe_indices()):
+            raise TableUnreadable(f"{uri}: it has no index of words; whoever made it was stopped half way")
         return cls(dataset, space)
 
     def snapshot(self) -> Snapshot:
@@ -210,9 +219,8 @@ class VideoTable:
         dataset.optimize.compact_files(
             target_rows_per_fragment=ROWS_PER_FRAGMENT, materialize_deletions_threshold=0, num_threads=1
         )
-        for index in dataset.describe_indices():
-            if index.name == "fused_idx":
-                _index_vectors(dataset)
+        if self.snapshot().has_vector_index:
+            _index_vectors(dataset)
         _index_words(dataset)  # its dictionary still held the words of what was deleted
         self._newest().cleanup_old_versions(retain_versions=1)
         return deleted
@@ -275,7 +283,7 @@ class Snapshot:
 
     @property
     def has_vector_index(self) -> bool:
-        return any(index.name == "fused_idx" for index in self.dataset.describe_indices())
+        return any(index.name == VECTOR_INDEX for index in self.dataset.describe_indices())
 
     def unindexed_rows(self) -> int:
         """Rows that the index behind most knows nothing of; they are still found, one by one."""
@@ -393,23 +401,32 @@ def split_words(text: str) -> list[str]:
     return [word for word in words.values() if word not in STOP_WORDS] or list(words.values())
 
 
-def _create(uri: str, space: Space, session: Any) -> Any:
-    try:
-        dataset = lance.write_dataset(schema_of(space).empty_table(), uri, mode="create", session=session)
-    except OSError as error:  # another process was first
-        if "already exists" not in str(error):
-            raise
-        return lance.dataset(uri, session=session)
-    _index_words(dataset)
-    return dataset
+def _create(uri: str, space: Space) -> None:
+    """Make an empty table, with its index of words, in one step where there is a file system to rename in.
+
+    Two that create the same table at once do not get an error from Lance: the second overwrites the first (measured).
+    """
+    nothing = schema_of(space).empty_table()
+    if "://" in uri:
+        _index_words(lance.write_dataset(nothing, uri, mode="create"))
+        return
+    folder = Path(uri)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".new-", dir=folder.parent) as new:
+        _index_words(lance.write_dataset(nothing, f"{new}/table", mode="create"))
+        try:
+            os.rename(f"{new}/table", folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # those: another process was first
+                raise
 
 
 def _index_words(dataset: Any) -> None:
-    dataset.create_scalar_index("words", "INVERTED", name="words_idx", replace=True, with_position=False, **_WORDS)
+    dataset.create_scalar_index("words", "INVERTED", name=WORD_INDEX, replace=True, with_position=False, **_WORDS)
 
 
 def _index_vectors(dataset: Any) -> None:
-    dataset.create_index("fused", "IVF_RQ", name="fused_idx", metric="cosine", replace=True)
+    dataset.create_index("fused", "IVF_RQ", name=VECTOR_INDEX, metric="cosine", replace=True)
 
 
 def _written_without_spaces(letter: str) -> bool:

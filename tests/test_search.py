@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -253,6 +254,19 @@ def test_the_vector_index_finds_what_the_exact_search_finds(tmp_path: Path) -> N
     late = Query(vectors=dict(videos[3_500].vectors), words="w0", where=parse("video_id >= 'v3000'"), k=3)
     assert Searcher(table).search(late)[0].modalities[WORDS] == pytest.approx(0.5)
     assert ids(Searcher(table).search(Query(words="w7", k=9))) == [f"v{i:04}" for i in range(7, 4_000, 500)]
+
+
+def test_threads_get_the_same_hits_as_one(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    found = searcher(
+        tmp_path,
+        *[video(f"v{i}", random_vectors(rng), space=WIDE, caption=f"w{i % 9}") for i in range(200)],
+        space=WIDE,
+    )
+    queries = [Query(vectors=random_vectors(rng), words=f"w{i % 9}") for i in range(40)]
+    alone = [found.search(query) for query in queries]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(Searcher(found.table).search, queries)) == alone
 
 
 WRITER = """
