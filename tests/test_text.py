@@ -108,5 +108,13 @@ def test_tag_rows_do_not_depend_on_their_neighbours(text: Text) -> None:
     assert text.tag_rows(probabilities[:0]).shape == (0, text.dim)
 
 
+def test_hashtags_are_spelled_out(text: Text) -> None:
+    assert text.spell_out(["streetfood", "recipeoftheday", "asmr", "猫", "fyp"]) == (
+        "street food, recipe of the day, asmr, 猫, fyp"
+    )
+    joined, spelled, wanted = text.encode(["streetfood", text.spell_out(["streetfood"]), "street food"])
+    assert spelled @ wanted > joined @ wanted + 0.1
+
+
 def test_a_spec_is_plain_json(text: Text) -> None:
     assert json.loads(json.dumps(text.spec())) == text.spec()
