@@ -60,8 +60,8 @@ class Query:
     """Modality -> unit vector, compared with the rows' vectors of that modality."""
     words: str | None = None
     weights: Mapping[str, float] | None = None
-    """Modality or `words` -> weight, any scale among modalities; a modality not named counts for nothing. None: the
-    space's own weights."""
+    """Modality or `words` -> weight. Modalities are weighed against each other on any scale, and one that is not named
+    counts for nothing; `words` is weighed against all of them together, 1 where not named. None: the space's own."""
     where: Filter | None = None
     k: int = 10
     exclude: frozenset[str] = frozenset()
@@ -223,7 +223,7 @@ class _Wanted:
             _check_vector(name, vector, space)
         parts = [np.asarray(query.vectors.get(n, np.zeros(space.dims[n])), dtype=np.float64) for n in names]
         own = np.array([weights.get(n, 0.0) if n in query.vectors else 0.0 for n in names])
-        words_weight = weights[WORDS] if query.words is not None else 0.0
+        words_weight = weights[WORDS] if query.words and query.words.strip() else 0.0
         if not own.any() and not words_weight:
             raise ValueError(f"nothing to search by: vectors {sorted(query.vectors)}, words {query.words!r}, {weights}")
         return cls(query=query, space=space, weights=own, vector=np.concatenate(parts), words_weight=words_weight)
@@ -248,7 +248,8 @@ def _search_all(wanted: Sequence[_Wanted], rows: _Rows, snapshot: Snapshot) -> l
     for one, like, divisor in zip(wanted, likeness, divisors, strict=True):
         share = _share_of_rows(rows, *_word_shares(snapshot, one))
         possible = (divisor > 0) | (share > 0)
-        if selection := _selection(one.query.where, one.query.include_hidden):
+        selection = _selection(one.query.where, one.query.include_hidden)
+        if selection:
             possible &= rows.mask(snapshot, selection)
         score = np.where(possible, _mix(one, like, share), -np.inf)
         best = _largest(score, one.query.k + SPARE + len(one.query.exclude))

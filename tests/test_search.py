@@ -152,6 +152,7 @@ def test_a_row_is_found_by_words_that_are_seen_heard_or_tagged(tmp_path: Path) -
     ("query", "said"),
     [
         (Query(), "nothing to search by"),
+        (Query(words=" "), "nothing to search by"),
         (Query(vectors={"vision": EAST}, weights={"sound": 1.0}), "nothing to search by"),
         (Query(vectors={"smell": EAST}), "the space has vision, text, sound"),
         (Query(vectors={"vision": SOUND_A}), r"vision wants shape \(4,\), got \(2,\)"),
