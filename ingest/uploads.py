@@ -14,6 +14,7 @@ import json
 import math
 import os
 import re
+import reprlib
 import stat
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from datetime import UTC, date, datetime
 from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -163,7 +164,7 @@ class _Fault(Exception):
         self.reason = reason
 
     def failure(self, uri: str, origin: str, video_id: str) -> Failure:
-        detail = " ".join(f"{origin}: {self}".split())
+        detail = " ".join(_writable(f"{origin}: {self}").split())
         return Failure(video_id=video_id, uri=uri, step=self.step, reason=self.reason, detail=detail)
 
 
@@ -193,10 +194,13 @@ def _hashed(text: str) -> str:
     return f"f_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
+_BRIEFLY = reprlib.Repr()
+_BRIEFLY.maxstring = _BRIEFLY.maxother = 80
+
+
 def _shown(value: object) -> str:
     """A value for a message: quoted, on one line, not endless."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:79] + "…"
+    return _BRIEFLY.repr(value)
 
 
 # Paths
@@ -254,12 +258,13 @@ def _without_sidecars(files: Sequence[Path]) -> list[Path]:
 
 
 def _local_path(name: str) -> Path:
-    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", name):
+    address = re.fullmatch(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)(.*)", name, re.DOTALL)
+    if address is None:
         return Path(name)
-    parts = urlsplit(name)
-    if parts.scheme.lower() != "file" or parts.netloc not in ("", "localhost"):
+    scheme, host, path = address.groups()
+    if scheme.lower() != "file" or host not in ("", "localhost"):
         raise _Fault("read", "unsupported_uri", f"wants a path or a file:// URI of this machine, got {_shown(name)}")
-    return Path(os.fsdecode(unquote_to_bytes(name.split("://", 1)[1].removeprefix("localhost"))))
+    return Path(os.fsdecode(unquote_to_bytes(path)))
 
 
 def _absolute(path: Path) -> Path:
@@ -271,7 +276,7 @@ def _uri(path: Path) -> str:
 
 
 def _writable(text: str) -> str:
-    return text if _is_writable(text) else ascii(text)
+    return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")
 
 
 def _is_writable(text: str) -> bool:
@@ -360,11 +365,15 @@ def _manifest_rows(manifest: Path) -> Iterator[_Row]:
     readers |= {".parquet": _parquet_rows}
     read = readers.get(manifest.suffix.lower())
     if read is None:
-        raise ManifestError(f"manifest {manifest}: wants one of {' '.join(readers)}, got {manifest.suffix or 'no suffix'}")
+        raise ManifestError(
+            f"manifest {manifest}: wants one of {' '.join(readers)}, got {manifest.suffix or 'no suffix'}"
+        )
     try:
         yield from read(manifest)
     except UnicodeDecodeError as error:
-        raise ManifestError(f"manifest {manifest}: wants UTF-8, got {error.object[error.start]:#04x}: {error}") from error
+        raise ManifestError(
+            f"manifest {manifest}: wants UTF-8, got {error.object[error.start]:#04x}: {error}"
+        ) from error
     except (OSError, pa.ArrowException) as error:
         raise ManifestError(f"manifest {manifest}: wants a readable {manifest.suffix}, got {error}") from error
 
@@ -474,7 +483,7 @@ def _source(fields: Mapping[str, Any], path: Path, origin: str) -> Source:
         language=_text(fields, "language"),
         uploaded_at=_instant(fields["uploaded_at"]) if "uploaded_at" in fields else None,
         visibility=_text(fields, "visibility") or "public",
-        extra={name: _plain(value) for name, value in fields.items() if name not in _COLUMNS},
+        extra=_extra(fields),
     )
 
 
@@ -542,16 +551,23 @@ def _instant(value: Any) -> datetime:
     raise _Fault("manifest", "bad_uploaded_at", f"uploaded_at wants ISO 8601 or Unix seconds, got {_shown(value)}")
 
 
+def _extra(fields: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return {_writable(name): _plain(value) for name, value in fields.items() if name not in _COLUMNS}
+    except RecursionError as error:
+        raise _Fault("manifest", "bad_extra", "wants columns that are not nested hundreds deep") from error
+
+
 def _plain(value: Any) -> Any:
     """Keep what JSON has a word for; the rest (dates, decimals, bytes) as text."""
     if isinstance(value, str):
-        return value if _is_writable(value) else ascii(value)
+        return _writable(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, int):
         return value
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {_writable(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value.isoformat() if isinstance(value, date | datetime) else str(value)

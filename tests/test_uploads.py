@@ -286,6 +286,7 @@ def test_a_quote_that_is_never_closed_costs_its_lines_and_is_told(here: Path) ->
         ('{"uri": "a.mp4", "video_id": "a\\u0007b"}', "bad_video_id"),
         ('{"uri": "a.mp4", "video_id": true}', "bad_video_id"),
         ('{"uri": "s3://bucket/a.mp4", "video_id": "s"}', "unsupported_uri"),
+        ('{"uri": "http://[half/a.mp4"}', "unsupported_uri"),
     ],
 )
 def test_every_way_to_be_a_bad_row_has_its_reason(here: Path, row: str, reason: str) -> None:
@@ -351,6 +352,29 @@ def test_extra_columns_keep_what_json_has_words_for(here: Path) -> None:
     [source], _ = found(manifest="m.parquet")
     assert source.extra == {"views": 3, "day": "2026-01-02", "raw": "b'x'"}
     assert source.creator_id == "12"
+
+
+def test_no_depth_of_nesting_stops_the_work(here: Path) -> None:
+    put("a.mp4")
+    depths = [1, *range(300, 1500, 50)]
+    rows = (f'{{"uri": "a.mp4", "deep": {"[" * depth}{"]" * depth}}}' for depth in depths)
+    put("m.jsonl", "\n".join(rows))
+    sources, failures = found(manifest="m.jsonl")
+    assert sources
+    assert len(sources) + len(failures) == len(depths)
+    assert {failure.reason for failure in failures} <= {"bad_extra", "bad_json"}
+
+
+def test_half_characters_anywhere_can_still_be_written_down(here: Path) -> None:
+    folder = os.fsdecode(b"caf\xe9")
+    put(f"{folder}/a.mp4")
+    put(f"{folder}/a.json", "{")
+    put("b.mp4")
+    put(f"{folder}/m.jsonl", '{"uri": "../b.mp4", "\\udc00": ["\\udc01"]}\n{"uri": "gone.mp4"}\n')
+    for one in discover([folder], Path(folder, "m.jsonl")):
+        for text in (one.uri, getattr(one, "detail", ""), getattr(one, "origin", "")):
+            text.encode()
+        json.dumps(getattr(one, "extra", {}), ensure_ascii=False).encode()
 
 
 def test_an_id_ends_as_sources_of_one_file_or_as_one_failure(here: Path) -> None:
