@@ -23,9 +23,10 @@ TEXT_CHANNELS = ("caption", "hashtags", "tags", "onscreen", "transcript")
 
 
 class TextEncoder(Protocol):
-    """What fusing needs: sentences in, unit rows out, in the same order."""
+    """What fusing needs: sentences in, unit rows out, in the same order; and hashtags as a sentence."""
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
+    def spell_out(self, hashtags: Sequence[str]) -> str: ...
 
 
 def fuse(pairs: Sequence[tuple[Upload, Analysis]], text: TextEncoder, space: Space) -> list[Video]:
@@ -39,16 +40,16 @@ def fuse(pairs: Sequence[tuple[Upload, Analysis]], text: TextEncoder, space: Spa
     Returns:
         A `Video` a pair, in the same order.
     """
-    written = [_written(upload) for upload, _ in pairs]
+    written = [_written(upload, text) for upload, _ in pairs]
     sentences = [sentence for parts in written for sentence in parts.values()]
     rows = iter(text.encode(sentences)) if sentences else iter(())
     encoded = [{channel: next(rows) for channel in parts} for parts in written]
     return [_fuse(upload, analysis, words, space) for (upload, analysis), words in zip(pairs, encoded, strict=True)]
 
 
-def _written(upload: Upload) -> dict[str, str]:
+def _written(upload: Upload, text: TextEncoder) -> dict[str, str]:
     """The channels of text that a creator wrote, as sentences; empty ones are left out."""
-    said = {"caption": upload.caption.strip(), "hashtags": " ".join(upload.hashtags)}
+    said = {"caption": upload.caption.strip(), "hashtags": text.spell_out(upload.hashtags)}
     return {channel: sentence for channel, sentence in said.items() if sentence}
 
 

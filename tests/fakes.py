@@ -86,6 +86,9 @@ class FakeText:
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return np.stack([unit(text, 384) for text in texts])
 
+    def spell_out(self, hashtags: Sequence[str]) -> str:
+        return " ".join(hashtags)
+
     def tag_rows(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
         return self.encode([f"class {int(np.argmax(row))}" for row in probabilities])
 
