@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import postgres
 import pytest
 import sqlalchemy as sql
 
@@ -31,9 +33,20 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.peer)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/ledger.sqlite"
+    else:
+        with postgres.served() as served:
+            yield served
+
+
 @pytest.fixture
-def ledger(tmp_path: Path, clock: Clock) -> Ledger:
-    return Ledger(f"sqlite:///{tmp_path}/ledger.sqlite", clock=clock)
+def ledger(url: str, clock: Clock) -> Iterator[Ledger]:
+    ledger = Ledger(url, clock=clock)
+    yield ledger
+    ledger.close()
 
 
 def upload(video_id: str, content: str = "aa", **said: object) -> Upload:
@@ -186,8 +199,7 @@ def test_spaces_are_kept_and_the_first_is_the_live_one(ledger: Ledger, clock: Cl
     assert [space.id for space in ledger.spaces()] == [first.id, second.id]
 
 
-def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/ledger.sqlite"
+def test_a_ledger_of_a_newer_version_is_refused(url: str) -> None:
     Ledger(url).close()
     with sql.create_engine(url).begin() as connection:
         connection.exec_driver_sql("INSERT INTO schema_version VALUES (99)")
@@ -195,8 +207,27 @@ def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         Ledger(url)
 
 
-def test_four_processes_claim_everything_exactly_once(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/ledger.sqlite"
+def test_a_ledger_of_an_older_version_is_led_up_and_keeps_what_it_holds(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = Ledger(url)
+    register(older, upload("a"))
+    older.close()
+
+    def add_a_column(connection: sql.Connection) -> None:
+        connection.exec_driver_sql("ALTER TABLE items ADD COLUMN hurry INTEGER")
+
+    monkeypatch.setattr("index.ledger.MIGRATIONS", {2: add_a_column})
+    monkeypatch.setattr("index.ledger.SCHEMA_VERSION", 2)
+    for _ in range(2):  # the second time there is nothing to do
+        newer = Ledger(url)
+        assert newer.counts(SPACE)["pending"] == 1
+        newer.close()
+    with sql.create_engine(url).connect() as connection:
+        assert connection.exec_driver_sql("SELECT hurry FROM items").all() == [(None,)]
+
+
+def test_four_processes_claim_everything_exactly_once(url: str) -> None:
     ledger = Ledger(url)
     ledger.register([(upload(f"{n:03}"), None) for n in range(120)], SPACE)
     program = (
