@@ -6,8 +6,10 @@ clock, and believes nothing that comes back before it has checked it. What reads
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
+import mmap
 import os
 import re
 import signal
@@ -184,16 +186,19 @@ class _Child:
         self._plan = plan
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         lifeline, self._lifeline = os.pipe()  # its other end closes when we are gone, however we went
+        shared, self._shared = _shared_memory(plan.max_raw_bytes)
+        fds = (theirs.fileno(), lifeline, shared)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, str(theirs.fileno()), str(lifeline), plan.to_json()],
-                pass_fds=(theirs.fileno(), lifeline),
+                [sys.executable, "-m", module, *map(str, fds), plan.to_json()],
+                pass_fds=fds,
                 stdin=subprocess.DEVNULL,
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path)},
             )
         finally:
             theirs.close()
             os.close(lifeline)
+            os.close(shared)
         self._ready = False
         self._end_lock = threading.Lock()
         self._ended = False
@@ -281,26 +286,26 @@ class _Child:
             return ChildDied("child_died", f"ended by {signal.Signals(-status).name}")
         return ChildDied("child_died", f"ended with status {status}")
 
-    def _read_message(self, deadline: float, max_raw_bytes: int) -> tuple[int, bytes, memoryview]:
+    def _read_message(self, deadline: float, max_raw_bytes: int) -> tuple[int, bytes, NDArray[np.uint8]]:
         magic, version, kind, json_bytes, raw_bytes = HEADER.unpack(self._read(HEADER.size, deadline))
         if (magic, version) != (MAGIC, VERSION):
-            raise _Nonsense(f"begins with {bytes(magic)!r}, version {version}")
+            raise _Nonsense(f"begins with {magic!r}, version {version}")
         if json_bytes > MAX_JSON_BYTES or raw_bytes > max_raw_bytes:
             raise _Nonsense(
                 f"{json_bytes} bytes of JSON and {raw_bytes} raw; {MAX_JSON_BYTES}, {max_raw_bytes} allowed"
             )
-        return kind, bytes(self._read(json_bytes, deadline)), self._read(raw_bytes, deadline)
+        about = self._read(json_bytes, deadline)
+        return kind, about, np.frombuffer(self._shared, np.uint8, raw_bytes)
 
-    def _read(self, count: int, deadline: float) -> memoryview:
-        buffer = np.empty(count, dtype=np.uint8).data
-        filled = 0
-        while filled < count:
+    def _read(self, count: int, deadline: float) -> bytes:
+        read = bytearray()
+        while len(read) < count:
             self._channel.settimeout(max(0.001, deadline - time.monotonic()))
-            read = self._channel.recv_into(buffer[filled:])
-            if not read:
-                raise _Silence(f"the channel closed after {filled} of {count} bytes")
-            filled += read
-        return buffer
+            part = self._channel.recv(count - len(read))
+            if not part:
+                raise _Silence(f"the channel closed after {len(read)} of {count} bytes")
+            read += part
+        return bytes(read)
 
 
 class _Silence(Exception):
@@ -311,15 +316,19 @@ class _Nonsense(Exception):
     """The child says what no honest child says."""
 
 
+_Shape = tuple[int, int, int]
+"""Height, width, and bytes from line to line: lines are padded."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _About:
     """The JSON of a clip, as the child sends it."""
 
     facts: MediaFacts
     samples: int
-    frame_size: tuple[int, int]
+    frame_shape: _Shape
     frame_times_s: tuple[float, ...]
-    text_frame_size: tuple[int, int]
+    text_frame_shape: _Shape
     text_frame_times_s: tuple[float, ...]
 
 
@@ -343,7 +352,7 @@ def _refusal(about: bytes) -> MediaError:
     return kind(refusal.reason, _printable(refusal.detail, 500))
 
 
-def _clip(about_json: bytes, raw: memoryview, plan: Plan) -> Clip:
+def _clip(about_json: bytes, raw: NDArray[np.uint8], plan: Plan) -> Clip:
     """Check everything, and take the raw bytes as arrays without copying them."""
     try:
         about = _ABOUT.validate_json(about_json, strict=True)
@@ -355,13 +364,13 @@ def _clip(about_json: bytes, raw: memoryview, plan: Plan) -> Clip:
     _check(len(about.text_frame_times_s) <= plan.text_frame_count, f"{len(about.text_frame_times_s)} text frames")
     _check_facts(facts, about, plan)
     waveform_bytes = about.samples * 4
-    frames_at = waveform_bytes + _byte_count(about.frame_times_s, about.frame_size, plan.long_side_max_px)
-    end = frames_at + _byte_count(about.text_frame_times_s, about.text_frame_size, plan.text_long_side_px)
+    frames_at = waveform_bytes + _byte_count(about.frame_times_s, about.frame_shape, plan.long_side_max_px)
+    end = frames_at + _byte_count(about.text_frame_times_s, about.text_frame_shape, plan.text_long_side_px)
     _check(end == len(raw), f"{len(raw)} raw bytes, {end} wanted")
-    waveform = np.frombuffer(raw[:waveform_bytes], dtype=np.float32)
+    waveform = raw[:waveform_bytes].view(np.float32)
     turns = -facts.rotation_deg // 90
-    frames = _turned(_pictures(raw[waveform_bytes:frames_at], about.frame_times_s, about.frame_size), turns)
-    text = _turned(_pictures(raw[frames_at:], about.text_frame_times_s, about.text_frame_size), turns)
+    frames = _pictures(raw[waveform_bytes:frames_at], about.frame_times_s, about.frame_shape, turns)
+    text = _pictures(raw[frames_at:], about.text_frame_times_s, about.text_frame_shape, turns)
     _check(len(frames) > 0 or len(waveform) > 0, "neither picture nor sound")
     return Clip(
         frames=frames,
@@ -381,7 +390,7 @@ def picture_signals(frames: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]
         frames: (n, height, width, 3), RGB.
 
     Returns:
-        Each (n,): `brightness`, mean luma 0..1; `sharpness`, the standard deviation of the Laplacian of luma, 0 for a
+        Each (n,): `brightness`, mean luma 0..1; `sharpness`, the root mean square of the Laplacian of luma, 0 for a
         flat picture; `motion`, mean change of luma since the frame before, 0..1, 0 for the first.
 
     >>> signals = picture_signals(np.stack([np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 255, np.uint8)]))
@@ -391,17 +400,24 @@ def picture_signals(frames: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]
     if not len(frames):
         nothing = np.empty(0, dtype=np.float32)
         return {"brightness": nothing, "sharpness": nothing, "motion": nothing}
-    luma = frames[:, ::2, ::2].astype(np.float32) @ LUMA / np.float32(255)
+    luma = frames[:, ::2].astype(np.float32)[:, :, ::2] @ (LUMA / np.float32(255))
     laplacian = (
         4 * luma[:, 1:-1, 1:-1] - luma[:, :-2, 1:-1] - luma[:, 2:, 1:-1] - luma[:, 1:-1, :-2] - luma[:, 1:-1, 2:]
     )
-    flat = laplacian.reshape(len(frames), -1)
     motion = np.abs(np.diff(luma, axis=0)).mean(axis=(1, 2), dtype=np.float32)
     return {
         "brightness": luma.mean(axis=(1, 2), dtype=np.float32),
-        "sharpness": flat.std(axis=1, dtype=np.float32) if flat.size else np.zeros(len(frames), dtype=np.float32),
+        "sharpness": np.sqrt(np.einsum("nhw,nhw->n", laplacian, laplacian) / max(1, laplacian[0].size)),
         "motion": np.concatenate([np.zeros(1, dtype=np.float32), motion]),
     }
+
+
+def _shared_memory(size: int) -> tuple[int, mmap.mmap]:
+    """Memory for a child to write into, sealed: whoever shrank it would kill us with SIGBUS."""
+    fd = os.memfd_create("clip", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, size)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    return fd, mmap.mmap(fd, size)
 
 
 @contextmanager
@@ -442,19 +458,25 @@ def _check_facts(facts: MediaFacts, about: _About, plan: Plan) -> None:
     _check(truncated is None or truncated == _printable(truncated, 500), "a reason that cannot be printed")
 
 
-def _byte_count(times_s: tuple[float, ...], size: tuple[int, int], most_px: int) -> int:
+def _byte_count(times_s: tuple[float, ...], shape: _Shape, most_px: int) -> int:
     if not times_s:
         return 0
-    _check(all(1 <= side <= most_px for side in size), f"pictures of {size}")
-    return len(times_s) * size[0] * size[1] * 3
+    height, width, line_bytes = shape
+    _check(1 <= height <= most_px and 1 <= width <= most_px and width * 3 <= line_bytes, f"pictures of {shape}")
+    return len(times_s) * height * line_bytes
 
 
-def _pictures(raw: memoryview, times_s: tuple[float, ...], size: tuple[int, int]) -> NDArray[np.uint8]:
-    return np.frombuffer(raw, dtype=np.uint8).reshape(len(times_s), *size, 3)
-
-
-def _turned(frames: NDArray[np.uint8], quarter_turns_left: int) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(np.rot90(frames, quarter_turns_left, axes=(1, 2)))
+def _pictures(
+    raw: NDArray[np.uint8], times_s: tuple[float, ...], shape: _Shape, quarter_turns_left: int
+) -> NDArray[np.uint8]:
+    """Copy the pixels, without the padding and turned, out of memory that the child can still write to."""
+    if not times_s:
+        return np.empty((0, *shape[:2], 3), dtype=np.uint8)
+    height, width, line_bytes = shape
+    lines = raw.reshape(len(times_s), height, line_bytes)[:, :, : width * 3]
+    pictures = lines.reshape(len(times_s), height, width, 3)
+    turned: NDArray[np.uint8] = np.rot90(pictures, quarter_turns_left, axes=(1, 2)).copy()
+    return turned
 
 
 def _times(times_s: tuple[float, ...], plan: Plan) -> NDArray[np.float64]:
@@ -466,7 +488,8 @@ def _times(times_s: tuple[float, ...], plan: Plan) -> NDArray[np.float64]:
 
 def _within_one(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
     """Sound may be stored as floats, and those may be anything; what is no number is silence."""
-    return np.nan_to_num(waveform, nan=0.0, posinf=1.0, neginf=-1.0).clip(-1.0, 1.0)
+    copied = np.nan_to_num(waveform, nan=0.0, posinf=1.0, neginf=-1.0)
+    return copied.clip(-1.0, 1.0, out=copied)
 
 
 def _printable(text: str, most: int) -> str:

@@ -1,4 +1,4 @@
-"""The process that meets hostile bytes: `python -m ingest.decode_child CHANNEL_FD LIFELINE_FD PLAN`.
+"""The process that meets hostile bytes: `python -m ingest.decode_child CHANNEL_FD LIFELINE_FD SHARED_FD PLAN`.
 
 It locks itself in, says so, and then answers one open file after the other with the pictures and the sound of it, or
 with the reason why there are none. It opens no path itself, and it does without numpy, which takes four times as
@@ -7,6 +7,7 @@ long to load as everything else here.
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from types import TracebackType
 from typing import Any
@@ -30,6 +32,7 @@ from av.container import InputContainer
 from av.filter import Graph
 from av.stream import Disposition
 from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
@@ -69,7 +72,6 @@ RESIZED_IN_KIND = frozenset(
 """Pixel formats kept as they are when a large frame is made small; any other becomes RGB at once."""
 ALIKE_BELOW = 12
 """Two frames are nearly identical where no sixty-fourth of the picture differs by this much of 255 on average."""
-LOOK_PX = 32
 
 
 class Refused(Exception):
@@ -83,10 +85,10 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
-    """What one file gave: facts for the JSON of the answer, and the bytes after it."""
+    """What one file gave: facts for the JSON of the answer, and the bytes beside it."""
 
     about: dict[str, Any]
-    raw: list[bytes | bytearray]
+    raw: list[VideoPlane | bytearray]
 
 
 def main(arguments: list[str], decode: Callable[[int, Plan], Decoded] | None = None) -> None:
@@ -94,7 +96,8 @@ def main(arguments: list[str], decode: Callable[[int, Plan], Decoded] | None = N
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
     channel = socket.socket(fileno=int(arguments[0]))
     sandbox.die_with_parent(int(arguments[1]))
-    plan = Plan.from_json(arguments[2])
+    plan = Plan.from_json(arguments[3])
+    shared = mmap.mmap(int(arguments[2]), plan.max_raw_bytes)
     av.logging.set_level(None)
     _warm_up(plan)
     sandbox.limit_resources(
@@ -107,7 +110,7 @@ def main(arguments: list[str], decode: Callable[[int, Plan], Decoded] | None = N
         if not asked:
             return
         sandbox.limit_cpu(plan.limits.max_cpu_s)
-        _answer(channel, files[0], plan, decode or decode_file)
+        _answer(channel, shared, files[0], plan, decode or decode_file)
 
 
 def decode_file(fd: int, plan: Plan) -> Decoded:
@@ -123,10 +126,18 @@ def decode_file(fd: int, plan: Plan) -> Decoded:
     if (still := sniff.still_image(head)) is not None:
         raise Refused("still_image", f"a {still} picture, a video or a sound wanted")
     with _opened(fd, head, size, plan) as container:
-        return _Reading(container, size, plan).decoded()
+        try:
+            return _Reading(container, size, plan).decoded()
+        except Refused as refused:
+            broken = sniff.broken_boxes(head, size, partial(_read_at, fd)) if refused.reason == "no_streams" else None
+            if broken is None:
+                raise
+            raise Refused(*broken) from refused
 
 
-def _answer(channel: socket.socket, fd: int, plan: Plan, decode: Callable[[int, Plan], Decoded]) -> None:
+def _answer(
+    channel: socket.socket, shared: mmap.mmap, fd: int, plan: Plan, decode: Callable[[int, Plan], Decoded]
+) -> None:
     try:
         decoded = decode(fd, plan)
     except Refused as refused:
@@ -134,7 +145,10 @@ def _answer(channel: socket.socket, fd: int, plan: Plan, decode: Callable[[int, 
     except MemoryError as error:
         send(channel, Kind.REFUSED, {"reason": "memory_limit", "detail": f"{error}"[:500]})
     else:
-        send(channel, Kind.CLIP, decoded.about, decoded.raw)
+        shared.seek(0)
+        for part in decoded.raw:
+            shared.write(memoryview(part))
+        send(channel, Kind.CLIP, decoded.about, shared.tell())
     finally:
         os.close(fd)
 
@@ -184,8 +198,12 @@ def _opened(fd: int, head: bytes, size: int, plan: Plan) -> InputContainer:
     except av.error.PatchWelcomeError as error:
         raise Refused("unsupported_feature", f"{error.strerror}; first bytes {head[:8].hex(' ')}") from error
     except av.error.FFmpegError as error:
-        reason, detail = sniff.why_not_opened(head, size, lambda offset, count: os.pread(fd, count, offset))
+        reason, detail = sniff.why_not_opened(head, size, partial(_read_at, fd))
         raise Refused(reason, f"{detail}; {error.strerror}") from error
+
+
+def _read_at(fd: int, offset: int, count: int) -> bytes:
+    return os.pread(fd, count, offset) if offset < 1 << 62 else b""
 
 
 class _Reading:
@@ -229,8 +247,8 @@ class _Reading:
                 "audio_channels": self._sound.channels,
             }
         about: dict[str, Any] = {"facts": facts, "frame_times_s": [], "text_frame_times_s": [], "samples": 0}
-        about |= {"frame_size": [0, 0], "text_frame_size": [0, 0]}
-        raw: list[bytes | bytearray] = [waveform]
+        about |= {"frame_shape": _shape([]), "text_frame_shape": _shape([])}
+        raw: list[VideoPlane | bytearray] = [waveform]
         if self._pictures and self._video:
             facts |= {"video_codec": self._video.codec_context.name, **self._pictures.facts()}
             if self._plan.sampling == "fast":
@@ -463,9 +481,9 @@ class _Pictures:
         readable = [kept[index] for index in self._distinct([frame for _, frame in kept])]
         text = [self._drawn(self._to_text, frame, self._text) for _, frame in readable]
         about = {
-            "frame_size": list(reversed(self._small)),
+            "frame_shape": _shape(small),
             "frame_times_s": [time_s for time_s, _ in kept],
-            "text_frame_size": list(reversed(self._text)),
+            "text_frame_shape": _shape(text),
             "text_frame_times_s": [time_s for time_s, _ in readable],
         }
         return Decoded(about=about, raw=[*small, *text])
@@ -499,8 +517,8 @@ class _Pictures:
         width, height = self._text
         return self._to_hold.reformat(frame, width=width, height=height, format=kind, threads=1)
 
-    def _drawn(self, reformatter: VideoReformatter, frame: VideoFrame, size: tuple[int, int]) -> bytes:
-        return _rgb_bytes(reformatter.reformat(frame, width=size[0], height=size[1], format="rgb24", threads=1))
+    def _drawn(self, reformatter: VideoReformatter, frame: VideoFrame, size: tuple[int, int]) -> VideoPlane:
+        return reformatter.reformat(frame, width=size[0], height=size[1], format="rgb24", threads=1).planes[0]
 
     def _distinct(self, frames: list[VideoFrame]) -> list[int]:
         """Choose frames that differ: begin in the middle, then whatever is least like those chosen."""
@@ -514,11 +532,16 @@ class _Pictures:
             ]
         return sorted(chosen)
 
-    def _look(self, frame: VideoFrame) -> bytes:
-        """The brightness of a frame in 8 x 8 fields."""
-        plane = self._to_look.reformat(frame, width=8, height=8, format="gray", threads=1).planes[0]
-        line, data = plane.line_size, bytes(plane)
-        return b"".join(data[row * line : row * line + 8] for row in range(8))
+    def _look(self, frame: VideoFrame) -> list[int]:
+        """The brightness of a frame in 8 x 8 fields, each the sum of 64 points: averages would cost five times that."""
+        look = self._to_look.reformat(frame, width=64, height=64, format="gray", interpolation="POINT", threads=1)
+        line, points = look.planes[0].line_size, bytes(look.planes[0])
+        fields = [0] * 64
+        for row in range(64):
+            for field in range(8):
+                start = row * line + field * 8
+                fields[row // 8 * 8 + field] += sum(points[start : start + 8])
+        return fields
 
 
 class _Sound:
@@ -623,17 +646,13 @@ def _side(length_px: float, most_px: int) -> int:
     return max(1, min(round(length_px), most_px))
 
 
-def _rgb_bytes(frame: VideoFrame) -> bytes:
-    """The pixels of an rgb24 frame, without the padding at the end of its lines."""
-    plane, width = frame.planes[0], frame.width * 3
-    data = bytes(plane)
-    if plane.line_size == width:
-        return data
-    return b"".join(data[start : start + width] for start in range(0, frame.height * plane.line_size, plane.line_size))
+def _shape(planes: list[VideoPlane]) -> list[int]:
+    """Height, width, and bytes from line to line: lines are padded, and numpy skips that for free."""
+    return [planes[0].height, planes[0].width, planes[0].line_size] if planes else [0, 0, 0]
 
 
-def _difference(look: bytes, other: bytes) -> int:
-    return max(abs(a - b) for a, b in zip(look, other, strict=True))
+def _difference(look: list[int], other: list[int]) -> int:
+    return max(abs(a - b) for a, b in zip(look, other, strict=True)) // 64
 
 
 def _varies(times_s: list[float]) -> bool:

@@ -46,7 +46,7 @@ _CONTAINERS = {
 }
 _BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"moof", b"sidx", b"pnot", b"uuid"}
 _PLAYLIST = re.compile(
-    r"#EXTM3U|ffconcat\s|\[playlist\]|\[reference\]|<(\?xml[^>]*>\s*)?(MPD|smil|asx|playlist|SmoothStreamingMedia)\b"
+    r"#EXTM3U|ffconcat\s|\[playlist\]|\[reference\]|(<\?xml[^>]*>\s*)?<(MPD|smil|asx|playlist|SmoothStreamingMedia)\b"
     r"|v=0\s*\r?\no=|rtsp://|https?://\S+\s*$",
     re.IGNORECASE,
 )
@@ -100,7 +100,7 @@ def why_not_opened(head: bytes, size: int, read_at: Callable[[int, int], bytes])
         read_at: (offset, count) -> bytes, to walk the boxes of an MP4.
     """
     if head[4:8] in _BOXES:
-        return _what_ails_the_boxes(size, read_at)
+        return broken_boxes(head, size, read_at) or ("broken_moov", "an MP4 whose index cannot be read")
     for magic, name in _CONTAINERS.items():
         if head.startswith(magic):
             return "broken_header", f"begins like {name}, but its header cannot be read ({size} bytes)"
@@ -109,8 +109,12 @@ def why_not_opened(head: bytes, size: int, read_at: Callable[[int, int], bytes])
     return "not_media", f"no known container begins with {head[:8].hex(' ')}"
 
 
-def _what_ails_the_boxes(size: int, read_at: Callable[[int, int], bytes]) -> tuple[str, str]:
-    offset, seen = 0, []
+def broken_boxes(head: bytes, size: int, read_at: Callable[[int, int], bytes]) -> tuple[str, str] | None:
+    """Say what is wrong with the outermost boxes of an MP4; None: nothing, or it is not one."""
+    if head[4:8] not in _BOXES:
+        return None
+    offset = 0
+    seen: list[bytes] = []
     for _ in range(10_000):
         header = read_at(offset, 16)
         if len(header) < 8:
@@ -120,13 +124,11 @@ def _what_ails_the_boxes(size: int, read_at: Callable[[int, int], bytes]) -> tup
             length = int.from_bytes(header[8:16], "big")
         elif length == 0:
             length = size - offset
-        seen.append(name)
         if length < 8:
             return "box_overrun", f"MP4 box {name!r} at {offset} claims {length} bytes"
         if offset + length > size:
             reason = "box_overrun" if b"moov" in seen else "truncated_header"
             return reason, f"MP4 box {name!r} at {offset} ends at {offset + length}, the file at {size}"
+        seen.append(name)
         offset += length
-    if b"moov" not in seen:
-        return "moov_missing", f"an MP4 without its index: boxes {b' '.join(seen[:8])!r}"
-    return "broken_moov", "an MP4 whose index cannot be read"
+    return None if b"moov" in seen else ("moov_missing", f"an MP4 without its index: boxes {b' '.join(seen[:8])!r}")
