@@ -52,6 +52,10 @@ broken by id."""
 MASKS_KEPT = 64
 
 
+class QueryError(ValueError):
+    """The query is at fault: it asks for what the space does not have, or for nothing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Query:
     """What to look for. Vectors, words, or both."""
@@ -71,7 +75,7 @@ class Query:
 
     def __post_init__(self) -> None:
         if self.k < 1:
-            raise ValueError(f"k counts the hits wanted, at least 1, got {self.k}")
+            raise QueryError(f"k counts the hits wanted, at least 1, got {self.k}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +103,7 @@ class Searcher:
         """At most `query.k` hits, best first, ties by id.
 
         Raises:
-            ValueError: a vector or weight that does not fit the space, or nothing to search by.
+            QueryError: a vector or weight that does not fit the space, or nothing to search by.
         """
         return next(self.search_many([query]))
 
@@ -225,7 +229,7 @@ class _Wanted:
         own = np.array([weights.get(n, 0.0) if n in query.vectors else 0.0 for n in names])
         words_weight = weights[WORDS] if query.words and query.words.strip() else 0.0
         if not own.any() and not words_weight:
-            raise ValueError(f"nothing to search by: vectors {sorted(query.vectors)}, words {query.words!r}, {weights}")
+            raise QueryError(f"nothing to search by: vectors {sorted(query.vectors)}, words {query.words!r}, {weights}")
         return cls(query=query, space=space, weights=own, vector=np.concatenate(parts), words_weight=words_weight)
 
     @property
@@ -364,16 +368,16 @@ def _apart(vectors: NDArray[np.float32], present: NDArray[np.bool_], space: Spac
 def _check_weights(weights: Mapping[str, float], names: Sequence[str]) -> None:
     unknown = sorted(set(weights) - {*names, WORDS})
     if unknown:
-        raise ValueError(f"no modality {', '.join(unknown)} to weigh; there are {', '.join([*names, WORDS])}")
+        raise QueryError(f"no modality {', '.join(unknown)} to weigh; there are {', '.join([*names, WORDS])}")
     if not all(0 <= weight < math.inf for weight in weights.values()):
-        raise ValueError(f"weights are finite and not negative, got {dict(weights)}")
+        raise QueryError(f"weights are finite and not negative, got {dict(weights)}")
 
 
 def _check_vector(name: str, vector: NDArray[np.float32], space: Space) -> None:
     if name not in space.dims:
-        raise ValueError(f"a query vector of {name!r}; the space has {', '.join(modalities_of(space))}")
+        raise QueryError(f"a query vector of {name!r}; the space has {', '.join(modalities_of(space))}")
     if vector.shape != (space.dims[name],):
-        raise ValueError(f"the query's {name} wants shape ({space.dims[name]},), got {vector.shape}")
+        raise QueryError(f"the query's {name} wants shape ({space.dims[name]},), got {vector.shape}")
     length = float(np.linalg.norm(vector))
     if not abs(length - 1) <= UNIT_LENGTH_TOLERANCE:
-        raise ValueError(f"the query's {name} wants a finite unit vector, got one of length {length:.4f}")
+        raise QueryError(f"the query's {name} wants a finite unit vector, got one of length {length:.4f}")

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import click
 
 from encoders.models import ModelMissing
+from index.search import QueryError
 from index.where import WhereError
 from ingest.clip import MediaError
 from ingest.spaces import ENCODERS, RECIPES, SpaceChanged
@@ -33,8 +34,8 @@ OURS = 1
 INTERRUPTED = 130
 
 _SAID_CLEARLY = (
-    EmptyLibrary, UnknownSpace, UnknownVideo, SpaceChanged, ManifestError, WhereError, ModelMissing, MediaError,
-    OSError,
+    EmptyLibrary, UnknownSpace, UnknownVideo, SpaceChanged, ManifestError, WhereError, QueryError, ModelMissing,
+    MediaError, OSError,
 )  # fmt: skip
 """Errors whose one line tells a person what to do; any other is a bug of ours and comes with its traceback."""
 

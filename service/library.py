@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from index.blobs import thumbnail_key
 from index.home import Home
 from index.records import Failure, Space, Video
-from index.search import Hit, Query, Searcher
+from index.search import Hit, Query, QueryError, Searcher
 from index.where import parse
 from ingest import pipeline, uploads
 from ingest.clip import MediaError
@@ -314,7 +314,7 @@ class Library:
             UnknownVideo: no such video.
             MediaError: the file is at fault.
             WhereError: the filter is.
-            ValueError: none or several of the three, a weight that does not fit, or words without a letter.
+            QueryError: none or several of the three, a weight that does not fit, or no words.
         """
         return self._matches(
             self._searcher().search(self._query({"video": video, "file": file, "text": text}, k, where, weights))
@@ -333,7 +333,7 @@ class Library:
             try:
                 hits = self._matches(self._searcher().search(self._query(one, k, where, weights)))
                 yield {**one, "hits": [hit.to_json() for hit in hits]}
-            except (UnknownVideo, MediaError) as error:
+            except (UnknownVideo, MediaError, QueryError) as error:
                 yield {**one, "hits": [], "error": str(error)}
 
     def similar_all(self, out: str | Path, *, k: int = 20) -> int:
@@ -351,12 +351,14 @@ class Library:
     def _query(self, asked: Mapping[str, Any], k: int, where: str | None, weights: Mapping[str, float] | None) -> Query:
         by = {name: asked[name] for name in ("video", "file", "text") if asked.get(name) is not None}
         if len(by) != 1:
-            raise ValueError(f"one of video, file, text is wanted, got {sorted(by) or 'none'}")
+            raise QueryError(f"one of video, file, text is wanted, got {sorted(by) or 'none'}")
         ((name, value),) = by.items()
         query = Query(k=k, where=parse(where) if where else None, weights=weights)
         if name == "video":
             return replace(query, vectors=self._vectors_of(value), exclude=frozenset([value]))
         if name == "text":
+            if not value.strip():
+                raise QueryError(f"words are wanted, got {value!r}")
             vectors = of_words(value, self._encoders(1), self.space)
             return replace(query, vectors=vectors, words=value, weights=weights or TEXT_QUERY_WEIGHTS)
         if self._pool is None:
