@@ -65,6 +65,8 @@ VIDEO_CODECS, AUDIO_CODECS = frozenset(_VIDEO_CODECS.split()), frozenset(_AUDIO_
 
 SOUND_RATES_HZ = range(1_000, 768_001)
 MAX_CHANNELS = 64
+PULL_EVERY = 16
+"""Frames of sound that wait to be resampled together: to hear that there is no more costs an exception each time."""
 MAX_PIXEL_ASPECT = 8
 RESIZED_IN_KIND = frozenset(
     {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "yuv420p10le", "yuv422p10le"}
@@ -348,7 +350,8 @@ class _Reading:
     def _read_through(self) -> None:
         streams = [stream for stream in (self._video, self._audio) if stream is not None]
         for packet in self._packets_of(streams):
-            if packet.has_sidedata("encryption_info"):  # some of it may decode, to noise
+            first = not self._packets[packet.stream_index]
+            if first and packet.has_sidedata("encryption_info"):  # some of it may decode, to noise
                 raise Refused("encrypted", f"{_codec_name(packet.stream)}; a key would be wanted")
             self._packets[packet.stream_index] += packet.size > 0
             try:
@@ -431,7 +434,7 @@ class _Pictures:
         self._small = self._text = (0, 0)
         self._shown = (0, 0)
         self._pixel_format = ""
-        self._last_interval_s = self._interval_s
+        self._last: VideoFrame | None = None
         self._to_hold, self._to_small, self._to_text, self._to_look = (VideoReformatter() for _ in range(4))
         self.first_s: float | None = None
 
@@ -442,7 +445,10 @@ class _Pictures:
     @property
     def end_s(self) -> float:
         """When the last frame has been shown for as long as it asks for, or as frames are usually shown."""
-        return self._times_s[-1] + self._last_interval_s
+        interval_s = self._interval_s
+        if self._last is not None and self._last.duration and self._last.time_base:
+            interval_s = min(float(self._last.duration * self._last.time_base), self._plan.limits.max_duration_s)
+        return self._times_s[-1] + interval_s
 
     def offer(self, frame: VideoFrame) -> None:
         time_s = self._time_s(frame)
@@ -454,8 +460,7 @@ class _Pictures:
         if not self._times_s:
             self._set_sizes(frame)
         self._times_s.append(time_s)
-        if frame.duration and frame.time_base:
-            self._last_interval_s = min(float(frame.duration * frame.time_base), limits.max_duration_s)
+        self._last = frame
         self._picker.offer(time_s, frame)
 
     def finish(self, end_s: float) -> list[tuple[float, VideoFrame]]:
@@ -495,7 +500,7 @@ class _Pictures:
             self.first_s = time_s or 0.0
             return 0.0
         before_s = self._times_s[-1]
-        if time_s is None or not 0 < time_s - self.first_s - before_s <= self._plan.limits.max_duration_s:
+        if time_s is None or not 1e-4 < time_s - self.first_s - before_s <= self._plan.limits.max_duration_s:
             return before_s + self._interval_s
         return time_s - self.first_s
 
@@ -553,6 +558,7 @@ class _Sound:
         self._key: tuple[str, str, int] | None = None
         self._gathered = bytearray()
         self._first_s: float | None = None
+        self._waiting = 0
         self.rate_hz = 0
         self.channels = 0
 
@@ -566,7 +572,9 @@ class _Sound:
             self._first_s = frame.time or 0.0
         assert self._graph is not None
         self._graph.push(frame)
-        self._pull()
+        self._waiting += 1
+        if self._waiting >= PULL_EVERY:
+            self._pull()
         if len(self._gathered) > self._plan.max_samples * 4:
             raise Refused("too_long", f"more sound than {self._plan.limits.max_duration_s:g} s")
 
@@ -610,6 +618,7 @@ class _Sound:
 
     def _pull(self) -> None:
         assert self._graph is not None
+        self._waiting = 0
         while True:
             try:
                 frame = self._graph.pull()
