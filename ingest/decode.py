@@ -110,10 +110,13 @@ class DecodePool:
         with _opened(Path(path), self._plan.limits) as fd:
             child = self._borrow()
             try:
-                answer = child.ask(fd)
+                return child.ask(fd)
+            except ChildDied as died:
+                if self._closed:  # we killed it; the file is not to blame
+                    raise RuntimeError("the decode pool was closed while it decoded") from died
+                raise
             finally:
                 self._give_back(child)
-        return answer
 
     @property
     def layers_in_force(self) -> Mapping[str, bool | str]:
@@ -230,6 +233,7 @@ class _Child:
             self.end()
             raise RuntimeError(f"a decode child does not start: {error or type(error).__name__}") from error
         if kind != Kind.READY:
+            self.usable = False
             raise RuntimeError(f"a decode child begins with {kind!r}, {Kind.READY!r} wanted")
         self.layers = layers
         self._ready = True

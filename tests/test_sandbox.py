@@ -150,6 +150,16 @@ def test_a_closed_pool_says_so_and_leaves_nobody_behind(video: Path) -> None:
         pool.decode(video)
 
 
+def test_closing_a_pool_at_work_blames_no_file(pool: DecodePool, tmp_path: Path) -> None:
+    closing = DecodePool(1, LIMITS, child_module="naughty_child")  # `pool` has made the module known
+    with ThreadPoolExecutor(1) as thread:
+        working = thread.submit(closing.decode, told(tmp_path, "hang"))
+        time.sleep(0.3)
+        closing.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            working.result()
+
+
 @pytest.mark.parametrize("busy", [False, True])
 def test_no_child_survives_a_killed_parent(tmp_path: Path, busy: bool) -> None:
     parent = subprocess.Popen(
