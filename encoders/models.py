@@ -142,6 +142,26 @@ def best_precision() -> str:
     return "bf16" if "BF16" in capable else "fp32"
 
 
+_SETTLING = threading.Lock()
+
+
+def _settle_bindings() -> None:
+    """Run a network of one addition here, before any two threads can.
+
+    The bindings look up numpy's types when they first see an array. They do it inside a C++ static that is being
+    initialised, and let go of Python's lock on the way: two threads that get there together wait for each other for
+    ever (seen in 2 of about 60 starts; py-spy shows `__cxa_guard_acquire` against `gil_safe_call_once_and_store`).
+    """
+    import openvino
+    from openvino import opset15 as op
+
+    with _SETTLING:
+        given = op.parameter([1], np.float32)
+        request = openvino.compile_model(openvino.Model([op.add(given, given)], [given]), "CPU").create_infer_request()
+        request.infer([np.ones(1, np.float32)], share_inputs=True)
+        request.output_tensors[0].data.copy()
+
+
 class Network:
     """A compiled OpenVINO network that any number of threads may call at once.
 
@@ -165,6 +185,7 @@ class Network:
         types = {"bf16": openvino.Type.bf16, "fp32": openvino.Type.f32}
         if precision not in types:
             raise ValueError(f"precision wants one of {sorted(types)}, got {precision!r}")
+        _settle_bindings()
         core = openvino.Core()
         model = core.read_model(path)
         if shapes:

@@ -278,6 +278,26 @@ class Ledger:
             found = [_upload(revision, body) for revision, body in connection.execute(query)]
         return {upload.video_id: upload for upload in found}
 
+    def video_with(self, content_sha256: str, space_id: str) -> str | None:
+        """The first video of a space whose bytes are these; None where there is none."""
+        query = (
+            sql.select(_items.c.video_id)
+            .join(
+                _uploads,
+                sql.and_(_uploads.c.video_id == _items.c.video_id, _uploads.c.revision == _items.c.revision),
+            )
+            .where(
+                _uploads.c.content_sha256 == content_sha256,
+                _items.c.space_id == space_id,
+                _items.c.state == "video",
+            )
+            .order_by(_items.c.video_id)
+            .limit(1)
+        )
+        with self._read() as connection:
+            found: str | None = connection.scalar(query)
+        return found
+
     # Working -----------------------------------------------------------------------------------------------------
 
     def claim(self, space_id: str, owner: str, limit: int) -> list[Claimed]:

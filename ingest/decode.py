@@ -67,6 +67,7 @@ class DecodePool:
         workers: how many threads will call `decode` at the same time, >= 1; more of them wait for each other.
         limits: what one file may cost.
         sampling: `full`, or `fast` for the space that skips frames nothing refers to.
+        stills: take still pictures too, as a query may be one.
         child_module: what is run; tests run one that misbehaves.
     """
 
@@ -76,6 +77,7 @@ class DecodePool:
         limits: Limits | None = None,
         sampling: Sampling = "full",
         *,
+        stills: bool = False,
         child_module: str = "ingest.decode_child",
     ) -> None:
         if workers < 1:
@@ -90,6 +92,7 @@ class DecodePool:
             text_frame_count=TEXT_FRAME_COUNT,
             text_long_side_px=TEXT_LONG_SIDE_PX,
             sample_rate_hz=SAMPLE_RATE_HZ,
+            stills=stills,
         )
         self._child_module = child_module
         self._lock = threading.Lock()

@@ -46,6 +46,10 @@ FORMATS = (
 )
 """Demuxers that read one file and nothing else: no playlists, no image sequences, no devices, no subtitles, no text."""
 
+STILL_FORMATS = ",jpeg_pipe,png_pipe,webp_pipe,bmp_pipe,tiff_pipe"
+STILL_CODECS = frozenset({"webp", "bmp", "tiff"})
+"""What a query may be besides; PNG and JPEG are codecs of videos too."""
+
 _VIDEO_CODECS = (
     "h264 hevc vvc av1 libdav1d vp6 vp6a vp6f vp7 vp8 vp9 libvpx libvpx-vp9 mpeg1video mpeg2video mpegvideo mpeg4 "
     "msmpeg4 msmpeg4v1 msmpeg4v2 wmv1 wmv2 wmv3 vc1 h261 h263 h263i h263p flv theora vp3 vp4 dirac snow prores dnxhd "
@@ -125,7 +129,7 @@ def decode_file(fd: int, plan: Plan) -> Decoded:
     head = os.pread(fd, sniff.HEAD_BYTES, 0)
     if (words := sniff.text(head)) is not None:
         raise Refused(words, f"{size} bytes of text, a video or a sound wanted")
-    if (still := sniff.still_image(head)) is not None:
+    if not plan.stills and (still := sniff.still_image(head)) is not None:
         raise Refused("still_image", f"a {still} picture, a video or a sound wanted")
     with _opened(fd, head, size, plan) as container:
         try:
@@ -187,7 +191,7 @@ def _opened(fd: int, head: bytes, size: int, plan: Plan) -> InputContainer:
     options = {
         "fd": str(fd),
         "protocol_whitelist": "fd",
-        "format_whitelist": FORMATS,
+        "format_whitelist": FORMATS + STILL_FORMATS if plan.stills else FORMATS,
         "max_pixels": str(plan.limits.max_pixels * 9 // 8),  # decoders count whole blocks
         "max_streams": str(plan.limits.max_streams * 8),
     }
@@ -232,7 +236,8 @@ class _Reading:
         waveform = self._sound.finish(first_s)
         if self._pictures is None and not waveform:
             self._refuse_nothing()
-        if self._pictures and self._pictures.count == 1 and self._container.format.name in {"gif", "apng"}:
+        is_still = self._pictures and self._pictures.count == 1 and self._container.format.name in {"gif", "apng"}
+        if is_still and not self._plan.stills:
             raise Refused("still_image", f"a {self._container.format.name} with a single frame")
         duration_s = max(picture_end_s, len(waveform) / 4 / self._plan.sample_rate_hz)
         declared_s = self._container.duration / 1e6 if self._container.duration else None
@@ -279,11 +284,12 @@ class _Reading:
 
     def _choose_video(self) -> VideoStream | None:
         """The default picture, else the first; never the cover of a record."""
+        codecs = VIDEO_CODECS | STILL_CODECS if self._plan.stills else VIDEO_CODECS
         streams = [
             stream
             for stream in self._container.streams.video
             if stream.codec_context is not None
-            and stream.codec_context.name in VIDEO_CODECS
+            and stream.codec_context.name in codecs
             and not stream.disposition & Disposition.attached_pic
         ]
         if not streams:

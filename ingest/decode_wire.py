@@ -65,6 +65,8 @@ class Plan:
     text_frame_count: int
     text_long_side_px: int
     sample_rate_hz: int
+    stills: bool = False
+    """Take still pictures too: a query may be one, an upload may not."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

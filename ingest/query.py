@@ -8,32 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.records import Space
-from ingest.clip import Clip
 from ingest.encode import Encoders, analyse
 from ingest.fuse import TEXT_CHANNELS, mix
+from ingest.pipeline import Decoder
 
 Vectors = Mapping[str, NDArray[np.float32]]
 
 
-class StillDecoder(Protocol):
-    """Decodes pictures too, which an upload may not be."""
-
-    def decode(self, path: Path, *, stills: bool = False) -> Clip: ...
-
-
-def of_file(path: Path, decoder: StillDecoder, encoders: Encoders, space: Space) -> Vectors:
+def of_file(path: Path, decoder: Decoder, encoders: Encoders, space: Space) -> Vectors:
     """Return the modality vectors of a video, picture or sound.
+
+    Args:
+        decoder: a pool that takes still pictures too, if the file may be one.
 
     Raises:
         MediaError: the file is at fault.
     """
-    clip = decoder.decode(path, stills=True)
+    clip = decoder.decode(path)
     (analysis,) = analyse([("query", clip)], encoders, space.id, thumbnails=[None])
     vectors = {name: analysis.vectors[name] for name in ("vision", "sound") if name in analysis.vectors}
     texts = {channel: analysis.vectors[channel] for channel in TEXT_CHANNELS if channel in analysis.vectors}

@@ -31,6 +31,8 @@ WEIGHTS = {"vision": 0.35, "text": 0.55, "sound": 0.1}
 little of a category (.187 where chance is .173)."""
 TEXT_QUERY_WEIGHTS = {"vision": 0.25, "text": 0.75}
 """The same when words are the query; vision by the picture that the words would make. .25 to .4 differ by one clip."""
+FILE_QUERY_WEIGHTS = {"vision": 0.6, "text": 0.3, "sound": 0.1}
+"""The same when a file is: nobody wrote a caption for it, so its text is weaker evidence than that of an upload."""
 TEXT_SHARES = {"caption": 1.0, "hashtags": 0.5, "tags": 0.5, "onscreen": 0.5, "transcript": 0.5}
 """What each text counts in the text vector. Caption to tags was measured best near 2 : 1; the others are assumed."""
 WHISPER_SETTING = "FIRSTLOOK_WHISPER"

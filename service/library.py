@@ -12,6 +12,7 @@ with Library.open("firstlook-data") as library:
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections import Counter
@@ -39,7 +40,7 @@ from ingest.encode import Encoders
 from ingest.pipeline import Engine, Step
 from ingest.query import of_file, of_words
 from ingest.register import Given
-from ingest.spaces import RECIPES, TEXT_QUERY_WEIGHTS, Recipe, open_space, recipe_of
+from ingest.spaces import FILE_QUERY_WEIGHTS, RECIPES, TEXT_QUERY_WEIGHTS, Recipe, open_space, recipe_of
 from ingest.uploads import Source
 from service.export import export, write_neighbours
 
@@ -361,9 +362,18 @@ class Library:
                 raise QueryError(f"words are wanted, got {value!r}")
             vectors = of_words(value, self._encoders(1), self.space)
             return replace(query, vectors=vectors, words=value, weights=weights or TEXT_QUERY_WEIGHTS)
+        known = self._video_with_bytes_of(Path(value))
+        if known is not None:
+            return replace(query, vectors=self._vectors_of(known))
         if self._pool is None:
-            self._pool = DecodePool(1, sampling=self._recipe.sampling)
-        return replace(query, vectors=of_file(Path(value), self._pool, self._encoders(1), self.space))
+            self._pool = DecodePool(1, sampling=self._recipe.sampling, stills=True)
+        vectors = of_file(Path(value), self._pool, self._encoders(1), self.space)
+        return replace(query, vectors=vectors, weights=weights or FILE_QUERY_WEIGHTS)
+
+    def _video_with_bytes_of(self, path: Path) -> str | None:
+        """A file whose bytes are in the library is that video: it needs no decoding, and finds itself first."""
+        with path.open("rb") as file:
+            return self._home.ledger.video_with(hashlib.file_digest(file, "sha256").hexdigest(), self.space.id)
 
     def _vectors_of(self, video_id: str) -> Mapping[str, NDArray[np.float32]]:
         found = self._home.table(self.space).get([video_id])

@@ -89,6 +89,9 @@ class FakeText:
     def spell_out(self, hashtags: Sequence[str]) -> str:
         return " ".join(hashtags)
 
+    def as_vision(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        return rows[:, :6] / np.linalg.norm(rows[:, :6], axis=1, keepdims=True)
+
     def tag_rows(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
         return self.encode([f"class {int(np.argmax(row))}" for row in probabilities])
 

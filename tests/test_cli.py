@@ -86,9 +86,20 @@ def test_a_video_is_like_the_other_of_its_kind_and_not_among_its_own_hits(home: 
 
 
 def test_a_file_that_is_not_in_the_library_is_a_query(home: Path, clips: list[SampleClip], tmp_path: Path) -> None:
-    copy = tmp_path / "cat"
+    longer = tmp_path / "clip"  # the same pictures and sound, other bytes: a box that says nothing at the end
+    original = next(clip for clip in clips if clip.video_id == "rocket-1").path.read_bytes()
+    longer.write_bytes(original + b"\0\0\0\x10freeverymuch")
+    assert {hit["video_id"] for hit in hits(home, "--file", str(longer), "-k", "2")} == {"rocket-1", "rocket-2"}
+
+
+def test_a_file_whose_bytes_are_in_the_library_finds_itself(
+    home: Path, clips: list[SampleClip], tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy of a cat"
     copy.write_bytes(next(clip for clip in clips if clip.video_id == "cat-1").path.read_bytes())
-    assert hits(home, "--file", str(copy))[0]["video_id"] == "cat-1"
+    first = hits(home, "--file", str(copy))[0]
+    assert first["video_id"] == "cat-1"
+    assert first["score"] == pytest.approx(1.0, abs=1e-4)
 
 
 def test_a_picture_is_a_query(home: Path) -> None:

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from media import BLACK, BLUE, GREEN, RED, WHITE, Colour, plain, tone, write_media
 from numpy.typing import NDArray
+from PIL import Image
 
 from ingest import sniff
 from ingest.clip import LONG_SIDE_MAX_PX, SAMPLE_RATE_HZ, MediaError
@@ -444,3 +445,15 @@ def test_with_the_length_known_only_what_is_wanted_is_resized(seconds: float, fp
 @pytest.mark.parametrize("head", [b"\0" * 8, b"\x1aE\xdf\xa3", bytes(range(256)) * 16])
 def test_bytes_that_are_no_text_are_not_taken_for_text(head: bytes) -> None:
     assert sniff.text(head) is None
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
+def test_a_still_picture_is_no_upload_but_may_be_a_query(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "picture"
+    Image.new("RGB", (64, 48), (200, 30, 30)).save(path, kind)
+    with DecodePool() as pool, pytest.raises(MediaError, match="still_image"):
+        pool.decode(path)
+    with DecodePool(stills=True) as pool:
+        clip = pool.decode(path)
+    assert clip.frames.shape == (1, 224, 299, 3)
+    assert abs(int(clip.frames[0, 100, 100, 0]) - 200) < 12

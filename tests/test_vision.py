@@ -187,3 +187,17 @@ def test_a_conversion_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(RuntimeError, match="converting efficientnet_lite0 ended with 1"):
         converted("efficientnet_lite0", tmp_path / "weights")
     assert not list(tmp_path.glob("*/network.xml"))
+
+
+@pytest.mark.long
+def test_two_threads_may_be_the_first_to_look() -> None:
+    """3 of 25 such starts hung for ever before the bindings were settled first."""
+    program = (
+        "import threading, numpy as np\n"
+        "from encoders.vision import Vision\n"
+        "vision, frames = Vision(threads=2), np.zeros((4, 224, 224, 3), np.uint8)\n"
+        "threads = [threading.Thread(target=vision.encode, args=([frames],)) for _ in range(2)]\n"
+        "[thread.start() for thread in threads]; [thread.join() for thread in threads]\n"
+    )
+    for _ in range(40):
+        subprocess.run([sys.executable, "-c", program], timeout=60, check=True)
