@@ -25,6 +25,8 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Protocol
 
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
 from index.blobs import analysis_key, original_key, thumbnail_key
 from index.home import Home
 from index.ledger import CHILD_DEATHS_MAX, Claimed, owner_name
@@ -129,7 +131,8 @@ def work_off(home: Home, engine: Engine, *, workers: int, stop: Event, on_step: 
         ready.clear()
         committed_at = time.monotonic()
 
-    with ThreadPoolExecutor(workers, thread_name_prefix="analyse") as pool:
+    one_blas_thread = threadpool_limits(1, user_api="blas")  # the cores are taken: a second one a call would only spin
+    with one_blas_thread, ThreadPoolExecutor(workers, thread_name_prefix="analyse") as pool:
         try:
             while True:
                 while len(running) <= workers and not stop.is_set():  # one chunk ahead, so that no thread waits
