@@ -22,10 +22,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path[0] = str(Path(__file__).parent.parent)  # bench/ingest.py would hide the package ingest
+
 import numpy as np
-from machine import facts, interval
 from numpy.typing import NDArray
 
+from bench.machine import facts, interval
 from service.library import Library
 
 SAID, UNSAID = "said", "unsaid"
