@@ -19,7 +19,7 @@ setup: .venv/.ready
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8' && \
 		$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock && \
 		$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . && \
-		$(BIN)/python -m encoders.convert && \
+		$(BIN)/python -m ingest.spaces && \
 		touch $@ && \
 		echo "Set up in $$(( $$(date +%s) - start )) s; .venv holds $$(du -sh .venv | cut -f1)."
 

@@ -184,3 +184,8 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
         return {prefix: value}
     parts = [_flat(inner, f"{prefix}.{name}" if prefix else name) for name, inner in value.items()]
     return {key: inner for part in parts for key, inner in part.items()}
+
+
+if __name__ == "__main__":  # `make setup`: what converts networks once does it now, not while somebody waits
+    _, local = open_space(RECIPES["local"], threads=1)
+    print(f"{local.id} is ready")

@@ -7,6 +7,7 @@ reported; 1 when we were; 2 when the command line was.
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -69,6 +70,8 @@ def _common(command: Any) -> Any:
 @click.version_option(package_name="firstlook")
 def cli() -> None:
     """Understand short videos, find what is like them, and give every new one a fair first look."""
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("encoders").setLevel(logging.INFO)  # what takes long, once: converting a network
 
 
 @cli.command()
