@@ -25,7 +25,7 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Protocol
 
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from index.blobs import analysis_key, original_key, thumbnail_key
 from index.home import Home
