@@ -19,6 +19,7 @@ import json
 import os
 import socket
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -312,7 +313,6 @@ class Ledger:
             .where(_items.c.space_id == space_id, _items.c.state == "waiting")
             .order_by(_items.c.lost_leases, _items.c.queued_s, _items.c.video_id)
             .limit(limit)
-            .with_for_update(skip_locked=True)
         )
         with self._write() as connection:
             rows = connection.execute(query).all()
@@ -381,11 +381,16 @@ class Ledger:
                     )
                 )  # fmt: skip
 
-    def fail(self, failures: Sequence[Failure], space_id: str) -> None:
+    def fail(self, failures: Sequence[Failure], space_id: str, *, revisions: Mapping[str, int] | None = None) -> None:
         """Write failures down. An id that the space does not know yet (a manifest line) becomes an item of its own.
 
-        An upload that is a video already stays one: its bytes are safe here, whatever became of the file.
-        `attempts` of the failures handed in is ignored: the ledger counts.
+        An upload that is a video already stays one: its bytes are safe here, whatever became of the file. A revision
+        that was overtaken while it was worked on stays queued.
+
+        Args:
+            failures: their `attempts` is ignored: the ledger counts.
+            space_id: where they failed.
+            revisions: id -> the revision that failed, for those that were worked on.
         """
         columns = ("state", "revision", "attempts", "child_deaths", "queued_s")
         with self._write() as connection:
@@ -396,7 +401,7 @@ class Ledger:
                     )
                 ).one_or_none()
                 state, revision, attempts, deaths, queued_s = known or ("new", 0, 0, 0, self._clock())
-                if state == "video":
+                if state == "video" or (revisions and revision != revisions.get(failure.video_id, revision)):
                     continue
                 row: dict[str, Any] = {
                     "state": "failure",
@@ -499,7 +504,10 @@ class Ledger:
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
+        """One writer at a time on both databases: what is read in here still holds when it is written."""
         with self._engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_WRITER)))
             yield connection
 
     @contextmanager
@@ -563,18 +571,20 @@ class Ledger:
         ]
 
 
+_WRITER = 0x66697273746C6F6F
+"""Names the advisory lock of PostgreSQL; SQLite has BEGIN IMMEDIATE. Transactions take milliseconds, a chunk each."""
 _WAITING = {"state": "waiting", "owner": None, "leased_until_s": None}
 _STANDING = (_items.c.video_id, _items.c.state, _items.c.partial, _items.c.revision)
 
 
 def owner_name() -> str:
-    """Name this process so that others on the machine can tell whether it still lives: host, pid and start."""
+    """Name one piece of work so that others on the machine can tell whether its process still lives."""
     process = psutil.Process()
-    return f"{socket.gethostname()}:{os.getpid()}:{process.create_time():.2f}"
+    return f"{uuid.uuid4().hex[:8]}@{socket.gethostname()}:{os.getpid()}:{process.create_time():.2f}"
 
 
 def _is_dead(owner: str) -> bool:
-    host, pid, started_s = owner.rsplit(":", 2)
+    host, pid, started_s = owner.split("@")[-1].rsplit(":", 2)
     if host != socket.gethostname():
         return False  # nobody can tell from here: its lease has to run out
     try:

@@ -67,7 +67,8 @@ class Committer:
                 self._table.delete(revised)
             finally:
                 self._ledger.end_lease(lease)
-        self._ledger.fail([failure for _, failure in failures], self._space.id)
+        revisions = {upload.video_id: upload.revision for upload, _ in failures}
+        self._ledger.fail([failure for _, failure in failures], self._space.id, revisions=revisions)
 
     def _lease(self) -> Lease:
         waited_s = 0.0

@@ -45,6 +45,7 @@ COMMIT_ROWS = 64
 COMMIT_SECONDS = 2.0
 """Rows wait for each other so long at most: a commit costs the same for one row as for sixty-four."""
 RENEW_SECONDS = 60.0
+PATIENCE_SECONDS = 0.5
 LIMITS_OF_THE_FILE = ("cpu_limit", "memory_limit")
 """A child that hits these will hit them again: no second try. Any other death may have been the machine's."""
 
@@ -142,7 +143,11 @@ def work_off(home: Home, engine: Engine, *, workers: int, stop: Event, on_step: 
                         break
                     running.add(pool.submit(analyst.work, chunk, stop))
                 if not running:
-                    break
+                    commit()
+                    if stop.is_set() or not ledger.counts(space.id)["pending"]:
+                        break
+                    stop.wait(PATIENCE_SECONDS)  # another ingest has the rest in hand; should it die, we take over
+                    continue
                 done, running = wait(running, timeout=COMMIT_SECONDS, return_when=FIRST_COMPLETED)
                 for outcome in [future.result() for future in done]:
                     ready += outcome.analysed
@@ -155,7 +160,6 @@ def work_off(home: Home, engine: Engine, *, workers: int, stop: Event, on_step: 
                 if now - renewed_at > RENEW_SECONDS:
                     ledger.renew(space.id, owner)
                     renewed_at = now
-            commit()
         except BaseException:
             stop.set()  # the other threads end after the file in hand, not after the whole queue
             raise

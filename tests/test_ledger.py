@@ -167,6 +167,15 @@ def test_failures_are_listed_counted_and_tried_again(ledger: Ledger) -> None:
     assert ledger.failures(SPACE) == [replace(broken, attempts=2)]
 
 
+def test_a_revision_that_failed_after_it_was_overtaken_stays_queued(ledger: Ledger) -> None:
+    register(ledger, upload("a"))
+    ledger.claim(SPACE, ELSEWHERE, 1)
+    register(ledger, upload("a", "bb"))
+    broken = Failure(video_id="a", uri="a.mp4", step="decode", reason="no_frames", detail="the old bytes")
+    ledger.fail([broken], SPACE, revisions={"a": 1})
+    assert ledger.counts(SPACE)["pending"] == 1
+
+
 def test_a_line_of_a_manifest_is_a_failure_that_counts_as_an_upload(ledger: Ledger) -> None:
     line = Failure(video_id="f_1", uri="clips.csv", step="manifest", reason="no_uri", detail="clips.csv, line 7")
     ledger.fail([line], SPACE)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -252,3 +254,16 @@ def test_in_place_copies_nothing_and_notices_a_change(home: Home, folder: Path) 
     run(home, folder, in_place=True)
     assert counts(home) == (2, 0, 0)
     assert not (home.folder / "blobs" / "original").exists()
+
+
+def test_two_ingests_at_once_share_the_work_and_both_end_when_it_is_done(home: Home, folder: Path) -> None:
+    write(folder, **{f"c{n:03}": f"clip {n}" for n in range(40)})
+    decoders = [FakeDecoder(), FakeDecoder()]
+
+    def one(decoder: FakeDecoder) -> None:
+        run(home, folder, decoder=decoder)
+        assert counts(home) == (40, 0, 0), "each of them ends only when everything it named has ended"
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(one, decoders))
+    assert sum((decoder.decoded for decoder in decoders), Counter()) == {f"clip {n}": 1 for n in range(40)}
