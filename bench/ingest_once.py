@@ -125,7 +125,7 @@ def ingest(clips: Path, folder: Path, encoders_name: str, workers: int, meter: M
 
     @contextmanager
     def engine() -> Iterator[pipeline.Engine]:
-        with DecodePool(workers) as pool:
+        with DecodePool(workers, text_frames=encoders.onscreen is not None) as pool:
             watches.append(Watch(pool))
             decoder = watches[0] if meter is None else meter.methods("decode, our side", watches[0])
             yield pipeline.Engine(space=space, decoder=decoder, encoders=encoders)

@@ -89,7 +89,9 @@ class Sound:
         return {
             "loudness_dbfs": _dbfs(sf.energies(waveform, sf.HOP_SAMPLES).sum() / len(waveform)),
             "peak_dbfs": _dbfs(float(np.abs(waveform).max()) ** 2),
-            "zero_crossings_hz": float(np.mean(np.diff(np.signbit(waveform))) * sf.SAMPLE_RATE_HZ),
+            "zero_crossings_hz": float(
+                np.count_nonzero(np.diff(np.signbit(waveform))) / len(waveform) * sf.SAMPLE_RATE_HZ
+            ),
             "active_share": float(active.mean()),
             "tonal_share": float(tonal.mean()),
             "tempo_bpm": tempo_bpm(sf.onsets(sf.decibels(powers @ self._mel_bank.T))),

@@ -38,6 +38,7 @@ class Home:
         cls,
         folder: str | Path | None = None,
         *,
+        create: bool = True,
         ledger_url: str | None = None,
         blobs_url: str | None = None,
         tables_url: str | None = None,
@@ -46,14 +47,18 @@ class Home:
 
         Args:
             folder: default `FIRSTLOOK_HOME`, then `./firstlook-data`.
+            create: make it where there is none.
             ledger_url: default `FIRSTLOOK_LEDGER_URL`, then SQLite in the folder; the next two likewise.
 
         Raises:
             NotADirectoryError: the folder is a file.
+            FileNotFoundError: there is none, and none is to be made.
         """
-        path = Path(folder or os.environ.get("FIRSTLOOK_HOME") or DEFAULT_FOLDER).absolute()
+        path = Path(folder or os.environ.get("FIRSTLOOK_HOME") or DEFAULT_FOLDER).resolve()
         if path.exists() and not path.is_dir():
             raise NotADirectoryError(f"a home is a folder; {path} is a file")
+        if not create and not path.is_dir():
+            raise FileNotFoundError(f"no library at {path}; firstlook ingest makes one")
         path.mkdir(parents=True, exist_ok=True)
         return cls(
             folder=path,

@@ -15,6 +15,7 @@ PostgreSQL by URL for a cluster.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -24,6 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -79,7 +81,7 @@ _items = Table(
     Column("reason", String),
     Column("detail", Text),
     sql.Index("items_by_state", "space_id", "state", "queued_s"),
-    sql.Index("items_by_uri", "space_id", "revision", "uri"),
+    sql.Index("items_by_revision", "space_id", "revision"),
 )
 _files = Table(
     "files",
@@ -221,6 +223,7 @@ class Ledger:
                 sql.delete(_items).where(
                     _items.c.space_id == space_id,
                     _items.c.revision == 0,
+                    _items.c.step == "read",
                     _items.c.uri.in_([upload.uri for upload, _ in uploads]),
                 )
             )
@@ -306,7 +309,7 @@ class Ledger:
 
         An item whose earlier lease was lost comes alone: if it was what killed its worker, it takes nobody along.
         """
-        self.reclaim(space_id)
+        self.reclaim(space_id, owner)
         now = self._clock()
         query = (
             sql.select(_items.c.video_id, _items.c.lost_leases)
@@ -331,15 +334,32 @@ class Ledger:
         with self._write() as connection:
             connection.execute(sql.update(_items).where(*mine).values(leased_until_s=self._clock() + ITEM_LEASE_S))
 
-    def release(self, space_id: str, owner: str) -> None:
-        """Hand an owner's unfinished items back: a clean stop costs nobody anything."""
-        mine = (_items.c.space_id == space_id, _items.c.state == "leased", _items.c.owner == owner)
-        with self._write() as connection:
-            connection.execute(sql.update(_items).where(*mine).values(**_WAITING))
+    def release(
+        self, space_id: str, owner: str, *, only: Sequence[str] | None = None, suspects: Sequence[str] = ()
+    ) -> None:
+        """Hand an owner's unfinished items back: a clean stop costs nobody anything.
 
-    def reclaim(self, space_id: str) -> int:
-        """Take back leases that ran out or whose owner on this machine is dead; return how many."""
-        leased = (_items.c.space_id == space_id, _items.c.state == "leased")
+        Args:
+            space_id: where they are.
+            owner: whose they are.
+            only: these of them; default all.
+            suspects: ids that may have been the end of their worker: they come last next time, and alone.
+        """
+        mine = [_items.c.space_id == space_id, _items.c.state == "leased", _items.c.owner == owner]
+        suspected = sql.case((_items.c.video_id.in_(suspects), 1), else_=0)
+        if only is not None:
+            mine.append(_items.c.video_id.in_(only))
+        with self._write() as connection:
+            again = {**_WAITING, "lost_leases": _items.c.lost_leases + suspected}
+            connection.execute(sql.update(_items).where(*mine).values(**again))
+
+    def reclaim(self, space_id: str, asking: str = "") -> int:
+        """Take back leases that ran out or whose owner on this machine is dead, never the asking owner's own.
+
+        Returns:
+            How many.
+        """
+        leased = (_items.c.space_id == space_id, _items.c.state == "leased", _items.c.owner != asking)
         with self._read() as connection:
             owners = connection.execute(
                 sql.select(_items.c.owner, sql.func.min(_items.c.leased_until_s))
@@ -381,47 +401,71 @@ class Ledger:
                     )
                 )  # fmt: skip
 
-    def fail(self, failures: Sequence[Failure], space_id: str, *, revisions: Mapping[str, int] | None = None) -> None:
-        """Write failures down. An id that the space does not know yet (a manifest line) becomes an item of its own.
+    def fail(self, failed: Sequence[tuple[Upload, Failure]], space_id: str, owner: str) -> list[str]:
+        """Write down what became of uploads that this owner worked on; return the ids that are failures now.
 
-        An upload that is a video already stays one: its bytes are safe here, whatever became of the file. A revision
-        that was overtaken while it was worked on stays queued.
-
-        Args:
-            failures: their `attempts` is ignored: the ledger counts.
-            space_id: where they failed.
-            revisions: id -> the revision that failed, for those that were worked on.
+        Only what the owner still holds, in the revision that it worked on: an edit that came meanwhile stays queued,
+        and what somebody else took over is theirs. A partial video that could not be completed stays a partial video.
+        `attempts` of the failures is ignored: the ledger counts.
         """
-        columns = ("state", "revision", "attempts", "child_deaths", "queued_s")
+        taken: list[str] = []
         with self._write() as connection:
-            for failure in failures:
-                known = connection.execute(
-                    sql.select(*(_items.c[name] for name in columns)).where(
-                        _items.c.space_id == space_id, _items.c.video_id == failure.video_id
-                    )
-                ).one_or_none()
-                state, revision, attempts, deaths, queued_s = known or ("new", 0, 0, 0, self._clock())
-                if state == "video" or (revisions and revision != revisions.get(failure.video_id, revision)):
+            for upload, failure in failed:
+                held = self._held(upload, space_id, owner)
+                partial = connection.scalar(sql.select(_items.c.partial).where(*held))
+                if partial is None:
                     continue
-                row: dict[str, Any] = {
-                    "state": "failure",
-                    "uri": failure.uri,
-                    "step": failure.step,
-                    "reason": failure.reason,
-                }
-                row |= {"detail": failure.detail, "attempts": attempts + 1, "child_deaths": deaths}
-                row |= {"video_id": failure.video_id, "space_id": space_id, "revision": revision, "queued_s": queued_s}
-                row |= {"partial": False, "lost_leases": 0, "owner": None, "leased_until_s": None}
-                self._upsert(connection, _items, row)
+                ended = {"owner": None, "leased_until_s": None, "lost_leases": 0, "attempts": _items.c.attempts + 1}
+                if partial:
+                    connection.execute(sql.update(_items).where(*held).values(state="video", **ended))
+                    continue
+                said = {"step": failure.step, "reason": failure.reason, "detail": failure.detail}
+                connection.execute(sql.update(_items).where(*held).values(state="failure", **said, **ended))
+                taken.append(upload.video_id)
+        return taken
 
-    def child_died(self, video_id: str, space_id: str) -> int:
-        """Count one more death of the decode child against an upload, which waits again; return how many it has."""
-        this = (_items.c.space_id == space_id, _items.c.video_id == video_id)
+    def reject(self, failures: Sequence[Failure], space_id: str) -> list[Standing]:
+        """Write down what could not even be read, or a line of a manifest that says nothing clear.
+
+        It becomes an item of its own, with revision 0. Where the id is an upload already, its bytes are safe here: a
+        file that is gone changes nothing, and a line that is wrong fails under an id of its own.
+
+        Returns:
+            Where each of them stands now, in the order given.
+        """
         with self._write() as connection:
-            connection.execute(
-                sql.update(_items).where(*this).values(child_deaths=_items.c.child_deaths + 1, **_WAITING)
-            )
-            return int(connection.scalar(sql.select(_items.c.child_deaths).where(*this)) or 0)
+            return [self._reject(connection, failure, space_id) for failure in failures]
+
+    def _reject(self, connection: Connection, failure: Failure, space_id: str) -> Standing:
+        known = self._standing(connection, failure.video_id, space_id)
+        if known is not None and known.revision:
+            if failure.step == "read":
+                return known
+            said = f"{failure.video_id}, {failure.detail}"
+            failure = replace(failure, video_id="f_" + hashlib.sha256(said.encode()).hexdigest()[:16])
+        this = (_items.c.space_id == space_id, _items.c.video_id == failure.video_id)
+        attempts = connection.scalar(sql.select(_items.c.attempts).where(*this)) or 0
+        row: dict[str, Any] = {"state": "failure", "revision": 0, "space_id": space_id, "queued_s": self._clock()}
+        row |= asdict(failure) | {"attempts": attempts + 1, "child_deaths": 0, "lost_leases": 0, "partial": False}
+        self._upsert(connection, _items, row)
+        return Standing(video_id=failure.video_id, state="failure", partial=False, revision=0)
+
+    def child_died(self, upload: Upload, space_id: str, owner: str) -> int:
+        """Count one more death of the decode child against an upload; return how many it has.
+
+        It stays leased: the owner then hands it back with `release`, or fails it.
+        """
+        held = self._held(upload, space_id, owner)
+        with self._write() as connection:
+            connection.execute(sql.update(_items).where(*held).values(child_deaths=_items.c.child_deaths + 1))
+            return int(connection.scalar(sql.select(_items.c.child_deaths).where(*held)) or 0)
+
+    def requeue(self, video_ids: Sequence[str], space_id: str) -> None:
+        """Queue videos whose rows are gone from the table: it is derived, and their analyses are blobs."""
+        with self._write() as connection:
+            for some in _in_parts(video_ids, 500):
+                videos = (_items.c.space_id == space_id, _items.c.state == "video", _items.c.video_id.in_(some))
+                connection.execute(sql.update(_items).where(*videos).values(partial=False, **_WAITING))
 
     def retry(self, space_id: str, *, quarantined: bool = False) -> list[str]:
         """Queue failures and partial videos again; return their ids. Manifest lines have nothing to run again."""
@@ -496,8 +540,9 @@ class Ledger:
             connection.execute(sql.update(_leases).where(*mine).values(until_s=0.0))
 
     def _check(self, connection: Connection, lease: Lease) -> None:
-        epoch = connection.scalar(sql.select(_leases.c.epoch).where(_leases.c.name == lease.name))
-        if epoch != lease.epoch:
+        query = sql.select(_leases.c.owner, _leases.c.epoch).where(_leases.c.name == lease.name)
+        holder = connection.execute(query).one_or_none()
+        if holder is None or tuple(holder) != (lease.owner, lease.epoch):
             raise LeaseLost(f"the lease of {lease.name} (epoch {lease.epoch}, {lease.owner}) has passed on")
 
     # Inside ------------------------------------------------------------------------------------------------------
@@ -543,6 +588,15 @@ class Ledger:
         row = connection.execute(query).one_or_none()
         return None if row is None else _upload(row.revision, row.body)
 
+    def _held(self, upload: Upload, space_id: str, owner: str) -> tuple[Any, ...]:
+        return (
+            _items.c.space_id == space_id,
+            _items.c.video_id == upload.video_id,
+            _items.c.revision == upload.revision,
+            _items.c.state == "leased",
+            _items.c.owner == owner,
+        )
+
     def _standing(self, connection: Connection, video_id: str, space_id: str) -> Standing | None:
         query = sql.select(*_STANDING).where(_items.c.space_id == space_id, _items.c.video_id == video_id)
         row = connection.execute(query).mappings().one_or_none()
@@ -579,18 +633,28 @@ _STANDING = (_items.c.video_id, _items.c.state, _items.c.partial, _items.c.revis
 
 def owner_name() -> str:
     """Name one piece of work so that others on the machine can tell whether its process still lives."""
-    process = psutil.Process()
-    return f"{uuid.uuid4().hex[:8]}@{socket.gethostname()}:{os.getpid()}:{process.create_time():.2f}"
+    pid = os.getpid()
+    return f"{uuid.uuid4().hex[:8]}@{socket.gethostname()}:{pid}:{_started(pid)}"
 
 
 def _is_dead(owner: str) -> bool:
-    host, pid, started_s = owner.split("@")[-1].rsplit(":", 2)
+    host, pid, started = owner.split("@")[-1].rsplit(":", 2)
     if host != socket.gethostname():
         return False  # nobody can tell from here: its lease has to run out
+    return _started(int(pid)) != started
+
+
+def _started(pid: int) -> str:
+    """When a process was started, in a form that no change of the clock changes; empty: it is no more."""
     try:
-        return f"{psutil.Process(int(pid)).create_time():.2f}" != started_s
+        # Ticks since boot (proc(5), field 22), counted from behind the name, which may hold anything.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except FileNotFoundError:
+        pass
+    try:
+        return f"{psutil.Process(pid).create_time():.0f}"
     except psutil.NoSuchProcess:
-        return True
+        return ""
 
 
 def _engine(url: str) -> Engine:

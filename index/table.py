@@ -225,16 +225,24 @@ class VideoTable:
         self._newest().cleanup_old_versions(retain_versions=1)
         return deleted
 
+    def upkeep_is_due(self, upkeep: Upkeep = Upkeep()) -> bool:
+        """Whether `optimize_if_due` would do something, which may take minutes."""
+        snapshot = self.snapshot()
+        small = sum(fragment.source.physical_rows < ROWS_PER_FRAGMENT for fragment in snapshot.fragments())
+        return (
+            _wants_vector_index(snapshot, upkeep)
+            or small >= upkeep.fragments
+            or snapshot.unindexed_rows() >= upkeep.unindexed_rows
+        )
+
     def optimize_if_due(self, upkeep: Upkeep = Upkeep()) -> bool:
         """Merge small files, index new rows, drop old versions, if there is enough to do. Returns whether it did.
 
         Call it between commits, under the same lease: beside a live writer half of the attempts fail (measured).
         """
-        snapshot = self.snapshot()
-        wants_vectors = snapshot.count() >= upkeep.vector_index_rows and not snapshot.has_vector_index
-        small = sum(fragment.source.physical_rows < ROWS_PER_FRAGMENT for fragment in snapshot.fragments())
-        if not (wants_vectors or small >= upkeep.fragments or snapshot.unindexed_rows() >= upkeep.unindexed_rows):
+        if not self.upkeep_is_due(upkeep):
             return False
+        wants_vectors = _wants_vector_index(self.snapshot(), upkeep)
         dataset = self._newest()
         dataset.optimize.compact_files(target_rows_per_fragment=ROWS_PER_FRAGMENT, num_threads=1)
         if wants_vectors:
@@ -381,6 +389,10 @@ class Snapshot:
             vectors=np.concatenate([vectors for vectors, _ in parts], axis=1),
             present=np.stack([present for _, present in parts], axis=1),
         )
+
+
+def _wants_vector_index(snapshot: Snapshot, upkeep: Upkeep) -> bool:
+    return snapshot.count() >= upkeep.vector_index_rows and not snapshot.has_vector_index
 
 
 def split_words(text: str) -> list[str]:

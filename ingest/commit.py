@@ -11,7 +11,8 @@ passed to somebody else meanwhile. (Lance does not fence a stalled writer, but i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from index.home import Home
 from index.ledger import Lease
@@ -19,8 +20,9 @@ from index.records import Analysis, Failure, Space, Upload
 from index.table import VideoTable
 from ingest.fuse import TextEncoder, fuse
 
-PATIENCE_S = 120.0
-"""So long a commit waits for another writer; a commit takes well under a second."""
+PATIENCE_S = 900.0
+"""So long a commit waits for another writer; a commit takes well under a second, building an index minutes."""
+UPKEEP_LEASE_S = 900.0
 
 
 class TableBusy(Exception):
@@ -50,25 +52,31 @@ class Committer:
         if not analysed:
             return
         videos = fuse(analysed, text, self._space)
-        lease = self._lease()
-        try:
+        with self._leased() as lease:
             self._table.upsert(videos)
             self._ledger.acknowledge([(video.upload, video.partial) for video in videos], self._space.id, lease)
-            self._table.optimize_if_due()
-        finally:
-            self._ledger.end_lease(lease)
+            if self._table.upkeep_is_due():
+                self._ledger.lease(self._space.id, self._owner, ttl_s=UPKEEP_LEASE_S)
+                self._table.optimize_if_due()
 
     def fail(self, failures: Sequence[tuple[Upload, Failure]]) -> None:
-        """Write failures down; a row of an earlier revision goes, since an upload is a video or a failure."""
-        revised = [upload.video_id for upload, _ in failures if upload.revision > 1]
-        if revised:
-            lease = self._lease()
-            try:
-                self._table.delete(revised)
-            finally:
-                self._ledger.end_lease(lease)
-        revisions = {upload.video_id: upload.revision for upload, _ in failures}
-        self._ledger.fail([failure for _, failure in failures], self._space.id, revisions=revisions)
+        """Write failures down; the row of an earlier revision goes, since an upload is a video or a failure."""
+        failed = self._ledger.fail(failures, self._space.id, self._owner)
+        if any(upload.revision > 1 and upload.video_id in failed for upload, _ in failures):
+            self.remove(failed)
+
+    def remove(self, video_ids: Sequence[str]) -> None:
+        """Take rows out of the table."""
+        with self._leased():
+            self._table.delete(video_ids)
+
+    @contextmanager
+    def _leased(self) -> Iterator[Lease]:
+        lease = self._lease()
+        try:
+            yield lease
+        finally:
+            self._ledger.end_lease(lease)
 
     def _lease(self) -> Lease:
         waited_s = 0.0

@@ -68,6 +68,7 @@ class DecodePool:
         limits: what one file may cost.
         sampling: `full`, or `fast` for the space that skips frames nothing refers to.
         stills: take still pictures too, as a query may be one.
+        text_frames: hand back frames to read text from; nobody wants them where on-screen text is off.
         child_module: what is run; tests run one that misbehaves.
     """
 
@@ -78,6 +79,7 @@ class DecodePool:
         sampling: Sampling = "full",
         *,
         stills: bool = False,
+        text_frames: bool = True,
         child_module: str = "ingest.decode_child",
     ) -> None:
         if workers < 1:
@@ -89,7 +91,7 @@ class DecodePool:
             frame_count=FRAME_COUNT,
             short_side_px=SHORT_SIDE_PX,
             long_side_max_px=LONG_SIDE_MAX_PX,
-            text_frame_count=TEXT_FRAME_COUNT,
+            text_frame_count=TEXT_FRAME_COUNT if text_frames else 0,
             text_long_side_px=TEXT_LONG_SIDE_PX,
             sample_rate_hz=SAMPLE_RATE_HZ,
             stills=stills,

@@ -533,6 +533,8 @@ class _Pictures:
 
     def _distinct(self, frames: list[VideoFrame]) -> list[int]:
         """Choose frames that differ: begin in the middle, then whatever is least like those chosen."""
+        if not self._plan.text_frame_count:
+            return []
         looks = [self._look(frame) for frame in frames]
         chosen = [len(frames) // 2]
         nearest = [_difference(look, looks[chosen[0]]) for look in looks]

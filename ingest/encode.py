@@ -171,7 +171,7 @@ def analyse(
 
 def complete(old: Analysis, new: Analysis) -> Analysis:
     """Fill the channels that had failed in `old` from `new`; what stood already stays as it was."""
-    failed = [channel for channel, reason in old.mask.items() if reason.startswith(FAILED)]
+    failed = [name for name, why in old.mask.items() if why.startswith(FAILED) and name in new.mask]
     return replace(
         old,
         mask={**old.mask, **{channel: new.mask[channel] for channel in failed}},
@@ -179,6 +179,7 @@ def complete(old: Analysis, new: Analysis) -> Analysis:
         tags=new.tags if "tags" in failed else old.tags,
         onscreen_text=new.onscreen_text if "onscreen" in failed else old.onscreen_text,
         transcript=new.transcript if "transcript" in failed else old.transcript,
+        speech_segments_s=old.speech_segments_s or new.speech_segments_s,
         signals={**new.signals, **old.signals},
     )
 

@@ -36,7 +36,7 @@ from ingest.commit import Committer
 from ingest.decode import ChildDied
 from ingest.encode import Encoders, analyse, complete, thumbnail_jpeg
 from ingest.register import Given, register
-from ingest.uploads import Source
+from ingest.uploads import Source, local_path
 
 CHUNK = 4
 """Uploads that a worker leases, decodes and encodes together; also what a kill can cost it. With 8, 40 clips took a
@@ -109,12 +109,30 @@ def ingest(
     Returns:
         What this call named; where each of it stands is in the ledger.
     """
-    given = register(sources, home, space_id, in_place=in_place, on_progress=on_registered)
-    home.ledger.reclaim(space_id)
-    if home.ledger.counts(space_id)["pending"]:
+    stop = stop or Event()
+    given = register(sources, home, space_id, in_place=in_place, stop=stop, on_progress=on_registered)
+    if home.ledger.counts(space_id)["pending"] and not stop.is_set():
         with open_engine() as engine:
-            work_off(home, engine, workers=workers, stop=stop or Event(), on_step=on_step)
+            work_off(home, engine, workers=workers, stop=stop, on_step=on_step)
     return given
+
+
+def reconcile(home: Home, space: Space) -> int:
+    """Make the table agree with the ledger after a loss; return how many rows have to be made again.
+
+    The table is never fsynced, so a power cut may take rows that the ledger knows, and a kill may leave the row of an
+    upload that has failed. Rows are made again from the analyses: nothing is decoded.
+    """
+    table = home.table(space)
+    if table.count() == home.ledger.counts(space.id)["videos"]:
+        return 0
+    rows, videos = set(table.ids()), set(home.ledger.video_ids(space.id))
+    home.ledger.requeue(sorted(videos - rows), space.id)
+    standings = home.ledger.standings(sorted(rows - videos), space.id)
+    failed = [video_id for video_id, standing in standings.items() if standing.state == "failure"]
+    if failed:
+        Committer(home, space, owner_name()).remove(failed)
+    return len(videos - rows)
 
 
 def work_off(home: Home, engine: Engine, *, workers: int, stop: Event, on_step: Callable[[Step], None]) -> None:
@@ -123,7 +141,9 @@ def work_off(home: Home, engine: Engine, *, workers: int, stop: Event, on_step: 
     committer = Committer(home, space, owner)
     analyst = Analyst(home, engine)
     ready: list[tuple[Upload, Analysis]] = []
-    running: set[Future[Outcome]] = set()
+    running: dict[Future[Outcome], list[str]] = {}
+    errors: list[BaseException] = []
+    suspects: list[str] = []
     committed_at = renewed_at = time.monotonic()
 
     def commit() -> None:
@@ -141,17 +161,23 @@ def work_off(home: Home, engine: Engine, *, workers: int, stop: Event, on_step: 
                     chunk = ledger.claim(space.id, owner, CHUNK)
                     if not chunk:
                         break
-                    running.add(pool.submit(analyst.work, chunk, stop))
+                    running[pool.submit(analyst.work, chunk, stop)] = [claimed.upload.video_id for claimed in chunk]
                 if not running:
                     commit()
                     if stop.is_set() or not ledger.counts(space.id)["pending"]:
                         break
                     stop.wait(PATIENCE_SECONDS)  # another ingest has the rest in hand; should it die, we take over
                     continue
-                done, running = wait(running, timeout=COMMIT_SECONDS, return_when=FIRST_COMPLETED)
-                for outcome in [future.result() for future in done]:
+                for future in wait(running, timeout=COMMIT_SECONDS, return_when=FIRST_COMPLETED).done:
+                    video_ids = running.pop(future)
+                    if (error := future.exception()) is not None:  # ours: what is done is kept, then it stops loudly
+                        errors.append(error)
+                        suspects += video_ids
+                        stop.set()
+                        continue
+                    outcome = future.result()
                     ready += outcome.analysed
-                    failed = outcome.failed + _count_deaths(outcome.killed_child, home, space.id)
+                    failed = outcome.failed + _count_deaths(outcome.killed_child, home, space.id, owner)
                     committer.fail(failed)
                     on_step(Step(failed=len(failed)))
                 now = time.monotonic()
@@ -161,23 +187,27 @@ def work_off(home: Home, engine: Engine, *, workers: int, stop: Event, on_step: 
                     ledger.renew(space.id, owner)
                     renewed_at = now
         except BaseException:
-            stop.set()  # the other threads end after the file in hand, not after the whole queue
+            stop.set()  # this block itself fell over: the threads end after the file in hand
             raise
         finally:
             wait(running)
-            ledger.release(space.id, owner)
+            ledger.release(space.id, owner, suspects=suspects)
+    if errors:
+        raise errors[0]
 
 
 def _count_deaths(
-    killed: Sequence[tuple[Upload, ChildDied]], home: Home, space_id: str
+    killed: Sequence[tuple[Upload, ChildDied]], home: Home, space_id: str, owner: str
 ) -> list[tuple[Upload, Failure]]:
-    """Count dead children against their uploads: each waits for another try, until its last one."""
+    """Count dead children against their uploads: each is handed back for another try, until its last one."""
     quarantined = []
     for upload, died in killed:
-        deaths = home.ledger.child_died(upload.video_id, space_id)
+        deaths = home.ledger.child_died(upload, space_id, owner)
         if deaths >= CHILD_DEATHS_MAX:
-            detail = f"killed its decode child {deaths} times, at last so: {died.detail}"
+            detail = f"killed its decode child {deaths} times, at last so: {died.reason}: {died.detail}"
             quarantined.append((upload, _failure(upload, MediaError("quarantined", detail))))
+        else:
+            home.ledger.release(space_id, owner, only=[upload.video_id])
     return quarantined
 
 
@@ -205,7 +235,11 @@ class Analyst:
                         outcome.killed_child.append((upload, error))
                     else:
                         outcome.failed.append((upload, _failure(upload, error)))
-            analyses |= self._encode(clips)
+            try:
+                analyses |= self._encode(clips)
+            except Exception as error:
+                error.add_note("while encoding " + ", ".join(claimed.upload.uri for claimed in chunk))
+                raise
         ended = {upload.video_id for upload, _ in [*outcome.failed, *outcome.killed_child]}
         outcome.analysed = [
             (claimed.upload, analyses[claimed.upload.content_sha256])
@@ -245,7 +279,7 @@ class Analyst:
             with self._home.blobs.local_copy(key) as path:
                 yield path
             return
-        path = Path(upload.uri)
+        path = local_path(upload.uri)
         if not path.is_file():
             raise MediaError("original_gone", f"{path}: taken in place, and not there any more")
         with path.open("rb") as file:

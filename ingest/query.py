@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.records import Space
-from ingest.encode import Encoders, analyse
+from ingest.encode import Encoders, TextEncoder, analyse
 from ingest.fuse import TEXT_CHANNELS, mix
 from ingest.pipeline import Decoder
 
@@ -38,14 +38,14 @@ def of_file(path: Path, decoder: Decoder, encoders: Encoders, space: Space) -> V
     return vectors
 
 
-def of_words(text: str, encoders: Encoders, space: Space) -> Vectors:
+def of_words(text: str, encoder: TextEncoder, space: Space) -> Vectors:
     """Return the modality vectors of a sentence.
 
     Raises:
         ValueError: there is nothing to read in it.
     """
-    row = encoders.text.encode([text])
+    row = encoder.encode([text])
     vectors = {"text": row[0]}
     if "vision" in space.dims:
-        vectors["vision"] = encoders.text.as_vision(row)[0]
+        vectors["vision"] = encoder.as_vision(row)[0]
     return vectors

@@ -10,11 +10,13 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import islice
+from threading import Event
 
+from index.blobs import original_key
 from index.home import Home
 from index.ledger import SeenFile
 from index.records import Failure, Upload, canonical_json
-from ingest.uploads import Source
+from ingest.uploads import Source, derived_id, local_path
 
 BATCH = 256
 """Sources registered in one transaction: an fsync a batch, not one a file."""
@@ -47,7 +49,8 @@ class _Look:
 
     @property
     def key(self) -> tuple[str, str]:
-        return str(self.source.path), self.source.video_id or ""
+        """By uri and not by path, since a file name need not be text."""
+        return self.source.uri, self.source.video_id or ""
 
     def shows(self, seen: SeenFile) -> bool:
         """Nothing has changed since it was last seen."""
@@ -61,6 +64,7 @@ def register(
     space_id: str,
     *,
     in_place: bool = False,
+    stop: Event | None = None,
     on_progress: Callable[[int], None] = lambda count: None,
 ) -> Given:
     """Write down everything that was named, in batches.
@@ -70,10 +74,13 @@ def register(
         home: whose ledger and blobs.
         space_id: the space that the uploads are queued in.
         in_place: refer to the originals where they lie instead of copying them.
+        stop: set it to end after the batch in hand.
         on_progress: called after each batch with the number of sources in it.
     """
     given = Given()
     for batch in _batches(sources, BATCH):
+        if stop is not None and stop.is_set():
+            break
         failures: list[Failure] = []
         looks: list[_Look] = []
         for one in batch:
@@ -84,9 +91,8 @@ def register(
                 looks.append(looked)
         arrived = _skip_unchanged(looks, home, space_id, given)
         failures += _register(arrived, home, space_id, given, in_place=in_place)
-        home.ledger.fail(failures, space_id)
-        for failure in failures:
-            given.add(failure.video_id, needs_work=True)
+        for standing in home.ledger.reject(failures, space_id):
+            given.add(standing.video_id, needs_work=standing.state != "video")
         on_progress(len(batch))
     return given
 
@@ -108,14 +114,17 @@ def _look(source: Source) -> _Look | Failure:
 def _skip_unchanged(looks: Sequence[_Look], home: Home, space_id: str, given: Given) -> list[_Look]:
     """Note the files that stand as they stood; return the others."""
     seen = home.ledger.seen_files([look.key[0] for look in looks])
-    standings = home.ledger.standings({file.video_id for file in seen.values()}, space_id)
+    video_ids = sorted({file.video_id for file in seen.values()})
+    standings = home.ledger.standings(video_ids, space_id)
+    uploads = home.ledger.uploads(video_ids)
     arrived = []
     for look in looks:
         file = seen.get(look.key)
-        if file is None or file.video_id not in standings or not look.shows(file):
-            arrived.append(look)
+        standing = standings.get(file.video_id) if file else None
+        if not file or not standing or not look.shows(file) or standing.revision != uploads[file.video_id].revision:
+            arrived.append(look)  # new, changed, or edited since in another space
             continue
-        given.add(file.video_id, needs_work=standings[file.video_id].state in ("waiting", "leased"))
+        given.add(file.video_id, needs_work=standing.state in ("waiting", "leased"))
         if file.extra:
             given.extra_paths[file.path] = file.video_id
     return arrived
@@ -126,6 +135,7 @@ def _register(looks: Sequence[_Look], home: Home, space_id: str, given: Given, *
     contents, failures = _take_in(looks, home, in_place=in_place)
     derived = {f"v_{content[:20]}" for look, content in contents if not look.source.video_id}
     firsts = home.ledger.uploads(sorted(derived))
+    firsts = {video_id: first for video_id, first in firsts.items() if _is_kept(first, home)}
     entries = [_entry(look, content, firsts) for look, content in contents]
     for (_, file), standing in zip(entries, home.ledger.register(entries, space_id), strict=True):
         given.add(standing.video_id, needs_work=standing.state in ("waiting", "leased"))
@@ -176,8 +186,13 @@ def _entry(look: _Look, content: str, firsts: dict[str, Upload]) -> tuple[Upload
     )
 
 
+def _is_kept(upload: Upload, home: Home) -> bool:
+    """Its bytes are here, or still where they were taken in place: another path to them is only another path."""
+    return home.blobs.has(original_key(upload.content_sha256)) or local_path(upload.uri).is_file()
+
+
 def _unreadable(source: Source, error: OSError) -> Failure:
-    identity = source.video_id or "f_" + hashlib.sha256(source.uri.encode()).hexdigest()[:16]
+    identity = source.video_id or derived_id(source.uri)
     reason = "not_found" if isinstance(error, FileNotFoundError) else "not_readable"
     detail = f"{source.origin}: {error.strerror or error}"
     return Failure(video_id=identity, uri=source.uri, step="read", reason=reason, detail=detail)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from ingest import clip
 from ingest.decode_wire import Sampling
 from ingest.encode import OFF, Encoders
 
+RULES = 1
+"""Raise it when code changes what becomes of the same bytes and words, and nothing else in the spec does."""
 WEIGHTS = {"vision": 0.35, "text": 0.55, "sound": 0.1}
 """What a modality counts in a score. On 40 captioned clips more text finds more of the same category (vision .25: mAP
 .516, .3: .507, .5: .478), but the text encoder reads English only, and vision has to carry the rest. Sound alone says
@@ -87,29 +89,48 @@ def open_space(recipe: Recipe, *, threads: int, recorded: Space | None = None) -
     loaded: dict[str, Any] = {}
     missing: dict[str, str] = {}
     for name, make in _makers(threads).items():
-        if name in recipe.without:
+        if name in recipe.without or (recorded is not None and name not in recorded.spec["encoders"]):
             continue
         try:
             loaded[name] = make()
         except ModelMissing as error:
             missing[name] = str(error)
-    space = _space(recipe, {"text": text, **loaded}, missing)
+    if "speech" not in loaded:  # nobody says where to listen
+        loaded.pop("transcript", None)
+        missing.setdefault("transcript", "it wants the speech gate")
+    space = _space(recipe, {"text": text, **loaded})
     if recorded is not None and recorded.id != space.id:
         _check_same(recorded, space, missing)
         space = recorded
     reasons = dict.fromkeys(recipe.without, OFF + "by_option")
     reasons |= {name: _missing_reason(name, recorded) for name in missing}
+    if recorded is not None:
+        never = set(ENCODERS) - set(recorded.spec["encoders"]) - set(reasons)
+        reasons |= dict.fromkeys(never, OFF + "not_in_this_space")
     encoders = Encoders(
         vision=loaded.get("vision"),
         text=text,
         onscreen=loaded.get("onscreen"),
         speech=loaded.get("speech"),
-        transcript=loaded.get("transcript") if "speech" in loaded else None,
+        transcript=loaded.get("transcript"),
         sound=loaded.get("sound"),
         off={channel: why for name, why in reasons.items() for channel in _CHANNELS_OF.get(name, (name,))},
         missing=missing,
     )
     return encoders, space
+
+
+def open_text(recorded: Space, *, threads: int = 1) -> Text:
+    """Load the text encoder alone: a search by words needs no other.
+
+    Raises:
+        SpaceChanged: it is not the one that the space was made with.
+        ModelMissing: its weights are not there.
+    """
+    text = Text(threads=threads)
+    then, now = ({"encoders": {"text": spec}} for spec in (recorded.spec["encoders"]["text"], _plain(text.spec())))
+    _check_same(replace(recorded, spec=then), replace(recorded, spec=now), {})
+    return text
 
 
 def _makers(threads: int) -> Mapping[str, Any]:
@@ -135,10 +156,11 @@ def _missing_reason(name: str, recorded: Space | None) -> str:
     return (FAILED if was_there else OFF) + "model_missing"
 
 
-def _space(recipe: Recipe, encoders: Mapping[str, Any], missing: Mapping[str, str]) -> Space:
+def _space(recipe: Recipe, encoders: Mapping[str, Any]) -> Space:
     dims = {name: encoders[name].dim for name in ("vision", "text", "sound") if name in encoders}
     total = sum(WEIGHTS[name] for name in dims)
     spec = {
+        "rules": RULES,
         "encoders": {name: encoder.spec() for name, encoder in encoders.items()},
         "without": sorted(recipe.without),
         "sampling": {
@@ -153,8 +175,13 @@ def _space(recipe: Recipe, encoders: Mapping[str, Any], missing: Mapping[str, st
         "text_shares": TEXT_SHARES,
     }
     weights = {name: round(WEIGHTS[name] / total, 9) for name in dims}
-    plain = json.loads(canonical_json(spec))  # as it will read back from the ledger: lists, not tuples
-    return Space(name=recipe.name, spec=plain, dims=dims, weights=weights)
+    return Space(name=recipe.name, spec=_plain(spec), dims=dims, weights=weights)
+
+
+def _plain(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A spec as it reads back from the ledger: lists, not tuples."""
+    plain: dict[str, Any] = json.loads(canonical_json(spec))
+    return plain
 
 
 def _check_same(recorded: Space, found: Space, missing: Mapping[str, str]) -> None:
@@ -170,7 +197,8 @@ def _check_same(recorded: Space, found: Space, missing: Mapping[str, str]) -> No
         shown = "; ".join(f"{key}: {_short(then.get(key))} then, {_short(now.get(key))} now" for key in differ[:4])
         raise SpaceChanged(
             f"{recorded.id} was made with other encoders than those installed ({shown}). Vectors of two spaces are "
-            "never compared: put the old ones back, or ingest with --new-space to fill a second space beside it"
+            "never compared: put the old ones back, or ingest with --new-space to fill a second space beside it, which "
+            "is then named by --space ID"
         )
 
 

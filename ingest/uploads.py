@@ -96,7 +96,7 @@ def discover(paths: Sequence[str | Path], manifest: Path | None = None) -> Itera
     sidecars = _sidecars([path for path in map(Path, names) if os.path.isfile(path)])  # what a shell makes of clips/*
     for name in names:
         try:
-            files = _expand(_local_path(name))
+            files = _expand(local_path(name))
         except _Fault as fault:
             yield _failure(fault, {}, _writable(name), _writable(name), ids)
             continue
@@ -182,7 +182,7 @@ class _Ids:
 
     def of_failure(self, given: str | None, uri: str, origin: str) -> str:
         """The caller's id where it is free, else one that is the same each time the same thing is named."""
-        for video_id in (given, _hashed(uri), _hashed(f"{uri}, {origin}")):
+        for video_id in (given, derived_id(uri), derived_id(f"{uri}, {origin}")):
             if video_id is not None and video_id not in self._holders:
                 break
         assert video_id is not None
@@ -190,7 +190,8 @@ class _Ids:
         return video_id
 
 
-def _hashed(text: str) -> str:
+def derived_id(text: str) -> str:
+    """An id for what has none of its own and no bytes to take one from; the same for the same text."""
     return f"f_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
@@ -257,7 +258,8 @@ def _without_sidecars(files: Sequence[Path]) -> list[Path]:
     return [file for file in files if file not in sidecars]
 
 
-def _local_path(name: str) -> Path:
+def local_path(name: str) -> Path:
+    """The file that a path or a `file://` URI names."""
     address = re.fullmatch(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)(.*)", name, re.DOTALL)
     if address is None:
         return Path(name)
@@ -460,7 +462,7 @@ def _from_row(row: dict[str, Any] | _Fault, manifest: Path, origin: str, ids: _I
         named = _text(fields, "uri") or ""
         if not named:
             raise _Fault("manifest", "no_uri", f"wants a uri, got {_shown(fields)}")
-        path = manifest.parent / _local_path(named)
+        path = manifest.parent / local_path(named)
     except _Fault as fault:
         return _failure(fault, fields, named or f"{_uri(_absolute(manifest))}, {origin}", origin, ids)
     return _from_path(path, fields, origin, ids)

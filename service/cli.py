@@ -1,7 +1,7 @@
 """The command line: `firstlook …`. Thin over `Library`, with the same words.
 
 Results go to stdout, everything else to stderr. Exit code 0 also when some files were at fault, since that is
-reported; 1 when we were; 2 when the command line was.
+reported; 1 when we or the request were; 2 when the command line was; 130 when an ingest was stopped before its end.
 """
 
 from __future__ import annotations
@@ -21,9 +21,13 @@ from typing import Any, NoReturn
 import click
 
 from encoders.models import ModelMissing
+from index.ledger import LeaseLost
 from index.search import QueryError
+from index.table import TableUnreadable
 from index.where import WhereError
 from ingest.clip import MediaError
+from ingest.commit import TableBusy
+from ingest.decode_wire import Limits
 from ingest.spaces import ENCODERS, RECIPES, SpaceChanged
 from ingest.uploads import ManifestError
 from service import report
@@ -36,7 +40,7 @@ INTERRUPTED = 130
 
 _SAID_CLEARLY = (
     EmptyLibrary, UnknownSpace, UnknownVideo, SpaceChanged, ManifestError, WhereError, QueryError, ModelMissing,
-    MediaError, OSError,
+    MediaError, TableBusy, TableUnreadable, LeaseLost, OSError,
 )  # fmt: skip
 """Errors whose one line tells a person what to do; any other is a bug of ours and comes with its traceback."""
 
@@ -66,6 +70,43 @@ def _common(command: Any) -> Any:
     return command
 
 
+def _working(command: Any) -> Any:
+    """The options of commands that decode: workers, and what one file may cost."""
+    defaults = Limits()
+    for option in (
+        click.option("--max-cpu", type=click.IntRange(1), default=defaults.max_cpu_s, help="CPU-seconds."),
+        click.option("--max-memory", type=click.IntRange(1), default=defaults.extra_memory_bytes >> 20, help="MB."),
+        click.option("--max-streams", type=click.IntRange(1), default=defaults.max_streams, help="In one file."),
+        click.option("--max-frames", type=click.IntRange(1), default=defaults.max_frames, help="In one file."),
+        click.option("--max-duration", type=click.FloatRange(0.1), default=defaults.max_duration_s, help="Seconds."),
+        click.option("--max-pixels", type=click.IntRange(1), default=defaults.max_pixels, help="Width x height."),
+        click.option("--workers", type=click.IntRange(1, 256), help="Default: one a core."),
+    ):
+        command = option(command)
+    return command
+
+
+def _options(
+    *,
+    workers: int | None,
+    max_pixels: int,
+    max_duration: float,
+    max_frames: int,
+    max_streams: int,
+    max_memory: int,
+    max_cpu: int,
+) -> Options:
+    limits = Limits(
+        max_pixels=max_pixels,
+        max_duration_s=max_duration,
+        max_frames=max_frames,
+        max_streams=max_streams,
+        extra_memory_bytes=max_memory << 20,
+        max_cpu_s=max_cpu,
+    )
+    return Options(limits=limits) if workers is None else Options(limits=limits, workers=workers)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="firstlook")
 def cli() -> None:
@@ -82,11 +123,8 @@ def cli() -> None:
 @click.option("--sampling", type=click.Choice(["full", "fast"]), help="fast takes frames that are cheap to reach.")
 @click.option("--without", multiple=True, type=click.Choice(ENCODERS), help="Leave an encoder out; may be repeated.")
 @click.option("--new-space", is_flag=True, help="Fill a new space with the encoders installed now.")
-@click.option("--workers", type=click.IntRange(1, 256), help="Default: one a core.")
 @click.option("--in-place", is_flag=True, help="Refer to the originals where they lie instead of copying them.")
-@click.option("--max-pixels", type=click.IntRange(1), help="Width x height of a frame.")
-@click.option("--max-duration", type=click.FloatRange(0.1), help="Seconds of video.")
-@click.option("--max-cpu", type=click.FloatRange(0.1), help="CPU-seconds that decoding one file may take.")
+@_working
 @_common
 def ingest(
     paths: tuple[str, ...],
@@ -94,14 +132,11 @@ def ingest(
     sampling: str | None,
     without: tuple[str, ...],
     new_space: bool,
-    workers: int | None,
     in_place: bool,
-    max_pixels: int | None,
-    max_duration: float | None,
-    max_cpu: float | None,
     home: Path | None,
     space: str | None,
     as_json: bool,
+    **working: Any,
 ) -> int:
     """Turn files, folders and patterns into a searchable library.
 
@@ -114,12 +149,7 @@ def ingest(
                 "--sampling and --without make a space of their own; --space names one that is there"
             )
         recipe = replace(RECIPES["local-fast" if sampling == "fast" else "local"], without=tuple(sorted(set(without))))
-    options = Options(new_space=new_space, in_place=in_place)
-    if workers:
-        options = replace(options, workers=workers)
-    given = {"max_pixels": max_pixels, "max_duration_s": max_duration, "max_cpu_s": max_cpu}
-    limits = {name: value for name, value in given.items() if value is not None}
-    options = replace(options, limits=replace(options.limits, **limits))  # type: ignore[arg-type]
+    options = replace(_options(**working), new_space=new_space, in_place=in_place)
     with (
         Library.open(home, space=space, recipe=recipe) as library,
         _stoppable() as stop,
@@ -154,7 +184,7 @@ def search(
     asked = [one for one in (video, path, text, batch) if one is not None]
     if len(asked) != 1:
         raise click.UsageError(f"one of --video, --file, --text, --batch is wanted, {len(asked)} came")
-    with Library.open(home, space=space) as library:
+    with Library.open(home, space=space, create=False) as library:
         if batch is not None:
             for answer in library.search_lines(_lines(batch), k=k, where=where, weights=_weights(weights)):
                 print(json.dumps(answer, ensure_ascii=False))
@@ -174,7 +204,7 @@ def search(
 def similar(everything: bool, k: int, out: Path, home: Path | None, space: str | None, as_json: bool) -> None:
     """Write the nearest neighbours of all videos to a Parquet file."""
     del everything  # the flag says it in the command line; one video is what `search --video` is for
-    with Library.open(home, space=space) as library:
+    with Library.open(home, space=space, create=False) as library:
         count = library.similar_all(out, k=k)
     _say({"videos": count, "k": k, "out": str(out)}, as_json, f"neighbours of {count} videos in {out}")
 
@@ -184,7 +214,7 @@ def similar(everything: bool, k: int, out: Path, home: Path | None, space: str |
 @_common
 def show(video_id: str, home: Path | None, space: str | None, as_json: bool) -> None:
     """Show one video, or why it is none."""
-    with Library.open(home, space=space) as library:
+    with Library.open(home, space=space, create=False) as library:
         found = library.show(video_id)
     if as_json:
         print(json.dumps(report.plain(found), ensure_ascii=False))
@@ -196,7 +226,7 @@ def show(video_id: str, home: Path | None, space: str | None, as_json: bool) -> 
 @_common
 def status(home: Path | None, space: str | None, as_json: bool) -> None:
     """Count what the library holds and what waits."""
-    with Library.open(home, space=space) as library:
+    with Library.open(home, space=space, create=False) as library:
         counts = library.status()
     if as_json:
         print(json.dumps(counts, ensure_ascii=False))
@@ -207,15 +237,15 @@ def status(home: Path | None, space: str | None, as_json: bool) -> None:
 @cli.command()
 @click.option("--retry", is_flag=True, help="Try them again, and complete partial videos.")
 @click.option("--quarantined", is_flag=True, help="With --retry: also those that killed their decode child.")
-@click.option("--workers", type=click.IntRange(1, 256), help="Default: one a core.")
+@_working
 @_common
 def failures(
-    retry: bool, quarantined: bool, workers: int | None, home: Path | None, space: str | None, as_json: bool
+    retry: bool, quarantined: bool, home: Path | None, space: str | None, as_json: bool, **working: Any
 ) -> int:
     """List what did not become a video, and why; or try it again."""
-    with Library.open(home, space=space) as library:
+    with Library.open(home, space=space, create=False) as library:
         if retry:
-            options = Options() if workers is None else Options(workers=workers)
+            options = _options(**working)
             with _stoppable() as stop, shown(quiet=as_json) as listener:
                 summary = library.retry(quarantined=quarantined, options=options, listener=listener, stop=stop)
             return _end(summary, as_json)
@@ -232,7 +262,7 @@ def failures(
 @_common
 def export(out: Path, home: Path | None, space: str | None, as_json: bool) -> None:
     """Write everything out: videos with their vectors, failures, thumbnails."""
-    with Library.open(home, space=space) as library:
+    with Library.open(home, space=space, create=False) as library:
         counts = library.export(out)
     _say(
         counts,
@@ -285,19 +315,20 @@ def _weights(text: str | None) -> dict[str, float] | None:
         ) from error
 
 
-def _lines(path: Path) -> Iterator[dict[str, str]]:
-    with path.open(encoding="utf-8") as file:
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Read a batch; a line that cannot be read is handed on as its error, so that every line has an answer."""
+    with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
                 asked = json.loads(line)
             except json.JSONDecodeError as error:
-                raise click.ClickException(f"{path}, line {number}: not JSON: {error}") from error
-            if not isinstance(asked, dict) or len(set(asked) & {"video", "file", "text"}) != 1:
-                raise click.ClickException(
-                    f"{path}, line {number}: wanted one of video, file, text; got {line.strip()[:100]}"
-                )
+                yield {"line": number, "error": f"not JSON: {error}"}
+                continue
+            if not isinstance(asked, dict):
+                yield {"line": number, "error": f"an object is wanted, got {line.strip()[:100]}"}
+                continue
             yield asked
 
 

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -60,11 +61,23 @@ def _on_bar(progress: Progress) -> Listener:
             failed = f"{counts.failed} failed" if counts.failed else ""
             progress.update(counts.task, completed=counts.done, rate=f"{counts.rate:.1f}/s", failed=failed)
 
-    return Listener(on_message=progress.console.print, on_registered=on_registered, on_work=on_work, on_step=on_step)
+    return Listener(
+        on_message=partial(progress.console.print, markup=False),
+        on_registered=on_registered,
+        on_work=on_work,
+        on_step=on_step,
+    )
 
 
 def _in_lines() -> Listener:
     counts = _Counts()
+    registered = 0
+
+    def on_registered(count: int) -> None:
+        nonlocal registered
+        registered += count
+        if counts.is_time_for_a_line():
+            print(f"{registered} files registered", file=sys.stderr)
 
     def on_work(pending: int) -> None:
         counts.start(pending)
@@ -81,6 +94,7 @@ def _in_lines() -> Listener:
 
     return Listener(
         on_message=lambda message: print(message, file=sys.stderr),
+        on_registered=on_registered,
         on_work=on_work,
         on_step=on_step,
     )
@@ -109,7 +123,8 @@ class _Counts:
 
     def is_time_for_a_line(self) -> bool:
         now = time.monotonic()
-        if now - self._line_at_s < LINE_EVERY_S and self.done < self.total:
+        ends = 0 < self.total <= self.done
+        if now - self._line_at_s < LINE_EVERY_S and not ends:
             return False
         self._line_at_s = now
         return True

@@ -29,17 +29,14 @@ def export(home: Home, space: Space, out: Path) -> dict[str, int]:
     table = home.table(space)
     videos, thumbnails = 0, 0
     (out / "thumbnails").mkdir()
-    writer: pq.ParquetWriter | None = None
-    for batch in table.scan(schema_of(space).names):
-        writer = writer or pq.ParquetWriter(out / "videos.parquet", batch.schema)
-        writer.write_batch(batch)
-        videos += batch.num_rows
-        for name in batch.column("thumbnail_sha256").to_pylist():
-            if name is not None:
-                (out / "thumbnails" / f"{name}.jpg").write_bytes(home.blobs.get(thumbnail_key(name)))
-                thumbnails += 1
-    if writer is not None:
-        writer.close()
+    with pq.ParquetWriter(out / "videos.parquet", schema_of(space)) as writer:
+        for batch in table.scan(schema_of(space).names):
+            writer.write_batch(batch)
+            videos += batch.num_rows
+            for name in batch.column("thumbnail_sha256").to_pylist():
+                if name is not None:
+                    (out / "thumbnails" / f"{name}.jpg").write_bytes(home.blobs.get(thumbnail_key(name)))
+                    thumbnails += 1
     failures = home.ledger.failures(space.id)
     lines = [json.dumps(asdict(failure), ensure_ascii=False) + "\n" for failure in failures]
     (out / "failures.jsonl").write_text("".join(lines), encoding="utf-8")

@@ -36,11 +36,11 @@ from ingest import pipeline, uploads
 from ingest.clip import MediaError
 from ingest.decode import DecodePool
 from ingest.decode_wire import Limits
-from ingest.encode import Encoders
+from ingest.encode import Encoders, TextEncoder
 from ingest.pipeline import Engine, Step
 from ingest.query import of_file, of_words
 from ingest.register import Given
-from ingest.spaces import FILE_QUERY_WEIGHTS, RECIPES, TEXT_QUERY_WEIGHTS, Recipe, open_space, recipe_of
+from ingest.spaces import FILE_QUERY_WEIGHTS, RECIPES, TEXT_QUERY_WEIGHTS, Recipe, open_space, open_text, recipe_of
 from ingest.uploads import Source
 from service.export import export, write_neighbours
 
@@ -140,20 +140,29 @@ class Library:
         self._opened: Encoders | None = None
         self._search: Searcher | None = None
         self._pool: DecodePool | None = None
+        self._words: TextEncoder | None = None
 
     @classmethod
-    def open(cls, home: str | Path | None = None, *, space: str | None = None, recipe: Recipe | None = None) -> Self:
+    def open(
+        cls,
+        home: str | Path | None = None,
+        *,
+        space: str | None = None,
+        recipe: Recipe | None = None,
+        create: bool = True,
+    ) -> Self:
         """Open a library, making it where there is none.
 
         Args:
             home: its folder; default `FIRSTLOOK_HOME`, then `./firstlook-data`.
             space: name or id; default the home's live space, then `local`.
             recipe: makes a space of one's own choices; not together with `space`.
+            create: make the home where there is none.
 
         Raises:
             UnknownSpace: the home holds no such space, and it is none that can be made.
         """
-        opened = Home.open(home)
+        opened = Home.open(home, create=create)
         spaces = opened.ledger.spaces()
         if recipe is not None:
             same = [one for one in spaces if recipe_of(one) == recipe]
@@ -217,6 +226,9 @@ class Library:
         started = time.monotonic()
         if self._space is None or options.new_space:
             self._make_space(options, listener)
+        lost = pipeline.reconcile(self._home, self.space)
+        if lost:
+            listener.on_message(f"{lost} rows are gone from the table and are made again from their analyses")
         sources = self._outside_home(uploads.discover(paths, Path(manifest) if manifest else None))
         given = pipeline.ingest(
             sources,
@@ -248,11 +260,11 @@ class Library:
     def _outside_home(self, sources: Iterable[Source | Failure]) -> Iterator[Source | Failure]:
         """`firstlook ingest .` must not ingest what it writes there."""
         for source in sources:
-            if isinstance(source, Failure) or not source.path.is_relative_to(self._home.folder):
+            if isinstance(source, Failure) or not source.path.resolve().is_relative_to(self._home.folder):
                 yield source
 
     def _make_space(self, options: Options, listener: Listener) -> None:
-        self._space = self._opened = self._search = None
+        self._space = self._opened = self._search = self._words = None
         self._encoders(options.workers, listener)
 
     def _encoders(self, threads: int, listener: Listener | None = None) -> Encoders:
@@ -263,10 +275,24 @@ class Library:
             (listener or Listener()).on_message(describe(self._space, self._opened))
         return self._opened
 
+    def _text(self) -> TextEncoder:
+        """The text encoder alone, which is all that words need."""
+        if self._opened is not None:
+            return self._opened.text
+        if self._words is None:
+            self._words = open_text(self.space)
+        return self._words
+
     @contextmanager
     def _engine(self, options: Options, listener: Listener) -> Iterator[Engine]:
         encoders = self._encoders(options.workers, listener)
-        with DecodePool(options.workers, limits=options.limits, sampling=self._recipe.sampling) as pool:
+        pool = DecodePool(
+            options.workers,
+            limits=options.limits,
+            sampling=self._recipe.sampling,
+            text_frames=encoders.onscreen is not None,
+        )
+        with pool:
             listener.on_work(self._home.ledger.counts(self.space.id)["pending"])
             yield Engine(space=self.space, decoder=pool, encoders=encoders)
 
@@ -331,10 +357,13 @@ class Library:
     ) -> Iterator[dict[str, Any]]:
         """Answer each `{"video"|"file"|"text": …}` with itself and `hits`, and `error` where it is at fault."""
         for one in asked:
+            if "error" in one:  # whoever read the line could not make anything of it
+                yield {**one, "hits": []}
+                continue
             try:
                 hits = self._matches(self._searcher().search(self._query(one, k, where, weights)))
                 yield {**one, "hits": [hit.to_json() for hit in hits]}
-            except (UnknownVideo, MediaError, QueryError) as error:
+            except (UnknownVideo, MediaError, QueryError, OSError) as error:
                 yield {**one, "hits": [], "error": str(error)}
 
     def similar_all(self, out: str | Path, *, k: int = 20) -> int:
@@ -354,13 +383,16 @@ class Library:
         if len(by) != 1:
             raise QueryError(f"one of video, file, text is wanted, got {sorted(by) or 'none'}")
         ((name, value),) = by.items()
+        if not isinstance(value, (str, Path)):
+            raise QueryError(f"{name} wants text, got {value!r}")
+        value = str(value)
         query = Query(k=k, where=parse(where) if where else None, weights=weights)
         if name == "video":
             return replace(query, vectors=self._vectors_of(value), exclude=frozenset([value]))
         if name == "text":
             if not value.strip():
                 raise QueryError(f"words are wanted, got {value!r}")
-            vectors = of_words(value, self._encoders(1), self.space)
+            vectors = of_words(value, self._text(), self.space)
             return replace(query, vectors=vectors, words=value, weights=weights or TEXT_QUERY_WEIGHTS)
         known = self._video_with_bytes_of(Path(value))
         if known is not None:
@@ -376,7 +408,7 @@ class Library:
             return self._home.ledger.video_with(hashlib.file_digest(file, "sha256").hexdigest(), self.space.id)
 
     def _vectors_of(self, video_id: str) -> Mapping[str, NDArray[np.float32]]:
-        found = self._home.table(self.space).get([video_id])
+        found = self._searcher().table.get([video_id])
         if video_id not in found:
             raise UnknownVideo(f"no video {video_id!r} in {self.space.id}")
         return found[video_id].vectors
@@ -400,10 +432,12 @@ class Library:
         found = self._home.table(self.space).get([video_id])
         if video_id in found:
             return found[video_id]
-        failed = [one for one in self.failures() if one.video_id == video_id]
-        if not failed:
+        standing = self._home.ledger.standings([video_id], self.space.id).get(video_id)
+        if standing is None:
             raise UnknownVideo(f"no upload {video_id!r} in {self.space.id}")
-        return failed[0]
+        if standing.state != "failure":
+            raise UnknownVideo(f"{video_id!r} is {standing.state}, no row yet; firstlook ingest goes on with it")
+        return next(one for one in self.failures() if one.video_id == video_id)
 
     def thumbnail(self, video: Video) -> Path | None:
         """Where a video's picture lies as a file; None where there is none, or the blobs are not in a folder."""

@@ -131,6 +131,8 @@ def status(counts: Mapping[str, Any]) -> None:
         console.print(f"  {counts[name]:8} {name}")
     for reason, count in counts["reasons"].items():
         console.print(f"           {count:6} {reason}")
+    if counts["rows"] != counts["videos"] and not counts["pending"]:
+        console.print(f"  the table holds {counts['rows']} rows: run firstlook ingest, which makes the lost ones again")
     others = [space for space in counts["spaces"] if space != counts["space"]]
     if others:
         console.print(f"  other spaces: {', '.join(others)}")

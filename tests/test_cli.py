@@ -122,13 +122,22 @@ def test_weights_decide_what_counts(home: Path) -> None:
 
 
 def test_a_batch_answers_a_line_for_a_line(home: Path, tmp_path: Path) -> None:
-    asked = [{"text": "a cat"}, {"video": "rocket-1"}, {"video": "nobody"}]
+    asked = [
+        {"text": "a cat"},
+        {"video": "rocket-1"},
+        {"video": "nobody"},
+        {"file": "/nowhere.mp4"},
+        {"text": 5},
+        {},
+        7,
+    ]
     batch = tmp_path / "asked.jsonl"
-    batch.write_text("".join(json.dumps(one) + "\n" for one in asked))
+    batch.write_text("".join(json.dumps(one) + "\n" for one in asked) + "no JSON\n")
     result = CliRunner().invoke(cli, ["search", "--batch", str(batch), "-k", "3", "--home", str(home)])
     answers = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [len(answer["hits"]) for answer in answers] == [3, 3, 0]
-    assert "nobody" in answers[2]["error"]
+    assert [len(answer["hits"]) for answer in answers] == [3, 3, 0, 0, 0, 0, 0, 0]
+    for answer, word in zip(answers[2:], ("nobody", "nowhere", "text", "one of", "object", "JSON"), strict=True):
+        assert word in answer["error"]
 
 
 def test_neighbours_of_all_videos_in_bulk(home: Path, tmp_path: Path) -> None:
@@ -180,6 +189,39 @@ def test_what_a_user_can_mend_is_one_line_and_no_traceback(
     assert ended.value.code in (1, 2)
     assert said in error
     assert "Traceback" not in error
+
+
+def test_asking_a_library_that_is_not_there_makes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["firstlook", "status", "--home", str(tmp_path / "typo")])
+    with pytest.raises(SystemExit):
+        main()
+    assert "no library at" in capsys.readouterr().err
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_limit_is_an_option_also_when_trying_again(clips: list[SampleClip], tmp_path: Path) -> None:
+    home = str(tmp_path / "home")
+    said = run("ingest", str(clips[0].path), "--home", home, "--max-duration", "1")
+    assert said["reasons"] == {"too_long": 1}
+    assert run("failures", "--retry", "--home", home)["videos"] == 1
+
+
+def test_a_space_of_ones_own_choices_stands_beside_the_first(clips: list[SampleClip], tmp_path: Path) -> None:
+    home = str(tmp_path / "home")
+    run("ingest", str(clips[0].path), "--home", home)
+    run("ingest", str(clips[0].path), "--home", home, "--without", "onscreen", "--sampling", "fast")
+    spaces = run("status", "--home", home)["spaces"]
+    assert [space.rpartition("-")[0] for space in spaces] == ["local", "local-fast"]
+    shown = run("show", _only_id(home, spaces[1]), "--home", home, "--space", spaces[1])
+    assert shown["mask"]["onscreen"] == "off:by_option"
+
+
+def _only_id(home: str, space: str) -> str:
+    with Library.open(home, space=space) as library:
+        (video_id,) = library.home.table(library.space).ids()
+    return video_id
 
 
 def test_an_empty_library_says_so(

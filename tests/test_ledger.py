@@ -95,9 +95,10 @@ def test_a_lease_that_ran_out_comes_back_alone(ledger: Ledger, clock: Clock) -> 
     register(ledger, upload("a"), upload("b"), upload("c"))
     assert claimed(ledger, limit=2) == ["a", "b"]
     clock.now_s += ITEM_LEASE_S + 1
-    assert claimed(ledger) == ["c"], "what was never lost goes first"
-    assert claimed(ledger) == ["a"], "then one at a time"
-    assert claimed(ledger) == ["b"]
+    heir = "second-machine:1:0.00"
+    assert claimed(ledger, heir) == ["c"], "what was never lost goes first"
+    assert claimed(ledger, heir) == ["a"], "then one at a time"
+    assert claimed(ledger, heir) == ["b"]
 
 
 def test_renewed_leases_do_not_run_out(ledger: Ledger, clock: Clock) -> None:
@@ -155,41 +156,114 @@ def test_a_revision_overtaken_while_it_was_worked_on_stays_queued(ledger: Ledger
     assert ledger.counts(SPACE)["pending"] == 1
 
 
+def fail(ledger: Ledger, *uploads: Upload, owner: str = ELSEWHERE) -> list[str]:
+    return ledger.fail([(one, failure(one.video_id)) for one in uploads], SPACE, owner)
+
+
+def failure(video_id: str, step: str = "decode", reason: str = "no_frames") -> Failure:
+    return Failure(video_id=video_id, uri=f"{video_id}.mp4", step=step, reason=reason, detail="0 of 10 frames")
+
+
+def make_video(ledger: Ledger, video_id: str, *, partial: bool = False) -> None:
+    register(ledger, upload(video_id))
+    (work,) = ledger.claim(SPACE, ELSEWHERE, 1)
+    lease = ledger.lease("videos", ELSEWHERE)
+    assert lease is not None
+    ledger.acknowledge([(work.upload, partial)], SPACE, lease)
+
+
 def test_failures_are_listed_counted_and_tried_again(ledger: Ledger) -> None:
     register(ledger, upload("a"))
-    ledger.claim(SPACE, ELSEWHERE, 1)
-    broken = Failure(video_id="a", uri="a.mp4", step="decode", reason="no_frames", detail="0 of 10 frames")
-    ledger.fail([broken], SPACE)
-    assert ledger.failures(SPACE) == [broken]
+    (work,) = ledger.claim(SPACE, ELSEWHERE, 1)
+    assert fail(ledger, work.upload) == ["a"]
+    assert ledger.failures(SPACE) == [failure("a")]
     assert ledger.retry(SPACE) == ["a"]
     assert claimed(ledger) == ["a"]
-    ledger.fail([broken], SPACE)
-    assert ledger.failures(SPACE) == [replace(broken, attempts=2)]
+    fail(ledger, work.upload)
+    assert ledger.failures(SPACE) == [replace(failure("a"), attempts=2)]
 
 
 def test_a_revision_that_failed_after_it_was_overtaken_stays_queued(ledger: Ledger) -> None:
     register(ledger, upload("a"))
-    ledger.claim(SPACE, ELSEWHERE, 1)
+    (work,) = ledger.claim(SPACE, ELSEWHERE, 1)
     register(ledger, upload("a", "bb"))
-    broken = Failure(video_id="a", uri="a.mp4", step="decode", reason="no_frames", detail="the old bytes")
-    ledger.fail([broken], SPACE, revisions={"a": 1})
+    assert fail(ledger, work.upload) == []
     assert ledger.counts(SPACE)["pending"] == 1
 
 
+def test_only_who_holds_an_upload_may_fail_it(ledger: Ledger, clock: Clock) -> None:
+    register(ledger, upload("a"))
+    (work,) = ledger.claim(SPACE, ELSEWHERE, 1)
+    clock.now_s += ITEM_LEASE_S + 1
+    assert claimed(ledger, "second-machine:1:0.00") == ["a"]
+    assert fail(ledger, work.upload) == []
+    assert fail(ledger, work.upload, owner="second-machine:1:0.00") == ["a"]
+
+
+def test_a_partial_video_that_cannot_be_completed_stays_a_partial_video(ledger: Ledger) -> None:
+    make_video(ledger, "a", partial=True)
+    assert ledger.retry(SPACE) == ["a"]
+    (work,) = ledger.claim(SPACE, ELSEWHERE, 1)
+    assert work.partial
+    assert fail(ledger, work.upload) == []
+    assert ledger.counts(SPACE) == {"uploads": 1, "videos": 1, "failures": 0, "partial": 1, "pending": 0}
+
+
 def test_a_line_of_a_manifest_is_a_failure_that_counts_as_an_upload(ledger: Ledger) -> None:
-    line = Failure(video_id="f_1", uri="clips.csv", step="manifest", reason="no_uri", detail="clips.csv, line 7")
-    ledger.fail([line], SPACE)
+    ledger.reject([failure("f_1", "manifest", "no_uri")], SPACE)
     assert ledger.counts(SPACE) == {"uploads": 1, "videos": 0, "failures": 1, "partial": 0, "pending": 0}
     assert ledger.retry(SPACE) == [], "there are no bytes to try again"
+
+
+def test_a_wrong_line_about_a_video_fails_under_an_id_of_its_own(ledger: Ledger) -> None:
+    make_video(ledger, "a")
+    (standing,) = ledger.reject([failure("a", "manifest", "bad_uploaded_at")], SPACE)
+    assert standing.video_id.startswith("f_")
+    assert ledger.counts(SPACE)["videos"] == ledger.counts(SPACE)["failures"] == 1
+
+
+def test_a_file_that_is_gone_takes_nothing_from_an_upload_whose_bytes_are_here(ledger: Ledger) -> None:
+    make_video(ledger, "a")
+    register(ledger, upload("a", "bb"))
+    (standing,) = ledger.reject([failure("a", "read", "not_found")], SPACE)
+    assert standing.state == "waiting"
+
+
+def test_a_file_that_arrived_answers_that_it_was_missing_but_not_that_its_line_was_wrong(ledger: Ledger) -> None:
+    missing, wrong = failure("f_1", "read", "not_found"), failure("x", "manifest", "bad_uploaded_at")
+    ledger.reject([replace(missing, uri="a.mp4"), replace(wrong, uri="a.mp4")], SPACE)
+    register(ledger, upload("a"))
+    assert [one.video_id for one in ledger.failures(SPACE)] == ["x"]
 
 
 def test_deaths_of_the_child_are_counted_against_the_upload(ledger: Ledger) -> None:
     register(ledger, upload("a"))
     deaths = []
     for _ in range(3):
-        ledger.claim(SPACE, ELSEWHERE, 1)
-        deaths.append(ledger.child_died("a", SPACE))
+        (work,) = ledger.claim(SPACE, ELSEWHERE, 1)
+        deaths.append(ledger.child_died(work.upload, SPACE, ELSEWHERE))
+        ledger.release(SPACE, ELSEWHERE, only=["a"])
     assert deaths == [1, 2, 3]
+
+
+def test_what_may_have_ended_its_worker_comes_last_and_alone(ledger: Ledger) -> None:
+    register(ledger, upload("a"), upload("b"), upload("c"))
+    claimed(ledger, limit=2)
+    ledger.release(SPACE, ELSEWHERE, suspects=["a"])
+    assert [claimed(ledger), claimed(ledger)] == [["b", "c"], ["a"]]
+
+
+def test_an_owner_never_takes_its_own_work_back(ledger: Ledger, clock: Clock) -> None:
+    register(ledger, upload("a"))
+    claimed(ledger)
+    clock.now_s += ITEM_LEASE_S + 1  # the machine slept
+    assert claimed(ledger) == []
+
+
+def test_rows_that_were_lost_are_queued_again(ledger: Ledger) -> None:
+    make_video(ledger, "a")
+    ledger.requeue(["a"], SPACE)
+    assert claimed(ledger) == ["a"]
 
 
 def test_a_file_is_remembered_under_each_id_that_it_was_given(ledger: Ledger) -> None:

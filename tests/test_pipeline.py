@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import SPACE, FakeDecoder, FakeReader, FakeVision, fake_encoders, fake_engine, unit
+from fakes import SPACE, FakeDecoder, FakeReader, FakeVision, clip, fake_encoders, fake_engine, unit
 
 from index.blobs import analysis_key
 from index.home import Home
 from index.records import PRESENT
-from ingest.pipeline import Step, ingest
+from ingest.pipeline import Step, ingest, reconcile
 from ingest.register import Given
 from ingest.uploads import discover
 
@@ -267,3 +269,57 @@ def test_two_ingests_at_once_share_the_work_and_both_end_when_it_is_done(home: H
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(one, decoders))
     assert sum((decoder.decoded for decoder in decoders), Counter()) == {f"clip {n}": 1 for n in range(40)}
+
+
+def test_a_file_name_that_is_no_text_is_a_video_like_any_other(home: Home, folder: Path) -> None:
+    name = os.fsdecode(b"\xff.mp4")
+    (folder / name).write_text("clip 1")
+    for _ in range(2):
+        given = run(home, folder)
+    assert list(given.video_ids.values()) == [False]
+    run(home, folder, in_place=True)
+    assert counts(home) == (1, 0, 0)
+
+
+def test_a_table_that_was_lost_is_made_again_without_decoding(home: Home, folder: Path) -> None:
+    write(folder, a="clip 1", b="clip 2", broken="broken")
+    run(home, folder)
+    shutil.rmtree(home.folder / "tables")
+    assert reconcile(home, SPACE) == 2
+    decoder = FakeDecoder()
+    run(home, decoder=decoder)
+    assert counts(home) == (2, 1, 0)
+    assert not decoder.decoded
+
+
+def test_an_original_taken_in_place_and_moved_is_found_at_its_new_place(home: Home, folder: Path) -> None:
+    write(folder, a="clip 1")
+    stop = Event()
+    stop.set()
+    run(home, folder, in_place=True, stop=stop)
+    (folder / "a.mp4").rename(folder / "b.mp4")
+    run(home, folder, in_place=True)
+    assert counts(home) == (1, 0, 0)
+
+
+def test_a_stop_while_registering_is_heard(home: Home, folder: Path) -> None:
+    write(folder, a="clip 1")
+    stop = Event()
+    stop.set()
+    assert not run(home, folder, stop=stop).video_ids
+
+
+def test_what_ends_a_run_is_named_and_stands_behind_the_rest_next_time(home: Home, folder: Path) -> None:
+    class Picky(FakeReader):
+        def read(self, frames: Any) -> Any:
+            if any(int(video.sum()) == poison for video in frames):
+                raise RuntimeError("a bug of ours")
+            return super().read(frames)
+
+    write(folder, **{f"c{n:02}": f"clip {n}" for n in range(12)})
+    poison = int(clip(0).text_frames.sum())
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="a bug of ours") as error:
+            run(home, folder, encoders=fake_encoders(onscreen=Picky()))
+    assert "c00.mp4" in error.value.__notes__[0]
+    assert counts(home)[2] == 1, "all others are done"
