@@ -89,7 +89,10 @@ def open_space(recipe: Recipe, *, threads: int, recorded: Space | None = None) -
     loaded: dict[str, Any] = {}
     missing: dict[str, str] = {}
     for name, make in _makers(threads).items():
-        if name in recipe.without or (recorded is not None and name not in recorded.spec["encoders"]):
+        if name in recipe.without:
+            continue
+        if recorded is not None and name not in recorded.spec["encoders"]:
+            missing[name] = f"{recorded.id} was made without it"
             continue
         try:
             loaded[name] = make()
@@ -104,9 +107,6 @@ def open_space(recipe: Recipe, *, threads: int, recorded: Space | None = None) -
         space = recorded
     reasons = dict.fromkeys(recipe.without, OFF + "by_option")
     reasons |= {name: _missing_reason(name, recorded) for name in missing}
-    if recorded is not None:
-        never = set(ENCODERS) - set(recorded.spec["encoders"]) - set(reasons)
-        reasons |= dict.fromkeys(never, OFF + "not_in_this_space")
     encoders = Encoders(
         vision=loaded.get("vision"),
         text=text,
