@@ -4,7 +4,7 @@
 from service.library import Library
 
 with Library.open("firstlook-data") as library:
-    library.ingest(["~/Videos"])
+    library.ingest(["clips"])
     for hit in library.search(text="a cat on a sofa"):
         print(f"{hit.score:.2f} {hit.video_id} {hit.modalities}")
 ```
