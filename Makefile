@@ -24,7 +24,7 @@ setup: .venv/.ready
 		echo "Set up in $$(( $$(date +%s) - start )) s; .venv holds $$(du -sh .venv | cut -f1)."
 
 demo: setup
-	@$(BIN)/python -m service.demo --home $(DEMO_HOME) $(if $(VIDEOS),--videos $(VIDEOS))
+	@$(BIN)/python -m service.demo --home $(DEMO_HOME) $(if $(VIDEOS),--videos "$(VIDEOS)")
 
 test: setup
 	@$(BIN)/python -m pytest -q

@@ -57,12 +57,13 @@ class Home:
         path = Path(folder or os.environ.get("FIRSTLOOK_HOME") or DEFAULT_FOLDER).resolve()
         if path.exists() and not path.is_dir():
             raise NotADirectoryError(f"a home is a folder; {path} is a file")
-        if not create and not path.is_dir():
-            raise FileNotFoundError(f"no library at {path}; firstlook ingest makes one")
+        ledger_url = ledger_url or os.environ.get("FIRSTLOOK_LEDGER_URL")
+        if not create and not ledger_url and not (path / "ledger.sqlite").is_file():
+            raise FileNotFoundError(f"no library at {path}; firstlook ingest PATHS makes one")
         path.mkdir(parents=True, exist_ok=True)
         return cls(
             folder=path,
-            ledger=Ledger(ledger_url or os.environ.get("FIRSTLOOK_LEDGER_URL") or f"sqlite:///{path}/ledger.sqlite"),
+            ledger=Ledger(ledger_url or f"sqlite:///{path}/ledger.sqlite"),
             blobs=Blobs(blobs_url or os.environ.get("FIRSTLOOK_BLOBS_URL") or str(path / "blobs")),
             tables_url=tables_url or os.environ.get("FIRSTLOOK_TABLES_URL") or str(path / "tables"),
         )

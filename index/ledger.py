@@ -520,6 +520,13 @@ class Ledger:
         with self._read() as connection:
             return list(connection.scalars(query))
 
+    def pending_ids(self, space_id: str) -> list[str]:
+        """Ids of all items that have not ended yet."""
+        pending = _items.c.state.in_(("waiting", "leased"))
+        query = sql.select(_items.c.video_id).where(_items.c.space_id == space_id, pending)
+        with self._read() as connection:
+            return list(connection.scalars(query))
+
     # Leases of tables --------------------------------------------------------------------------------------------
 
     def lease(self, name: str, owner: str, *, ttl_s: float = 60.0) -> Lease | None:

@@ -52,7 +52,7 @@ def main() -> NoReturn:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
     except _SAID_CLEARLY as error:
         print(f"firstlook: {error}", file=sys.stderr)
@@ -151,7 +151,7 @@ def ingest(
         recipe = replace(RECIPES["local-fast" if sampling == "fast" else "local"], without=tuple(sorted(set(without))))
     options = replace(_options(**working), new_space=new_space, in_place=in_place)
     with (
-        Library.open(home, space=space, recipe=recipe) as library,
+        Library.open(home, space=space, recipe=recipe, create=bool(paths or manifest)) as library,
         _stoppable() as stop,
         shown(quiet=as_json) as listener,
     ):
@@ -319,8 +319,6 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
     """Read a batch; a line that cannot be read is handed on as its error, so that every line has an answer."""
     with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
             try:
                 asked = json.loads(line)
             except json.JSONDecodeError as error:

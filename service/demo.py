@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     home = asked.home / ("yours" if asked.videos else "samples")
     with Library.open(home) as library:
         if asked.videos:
-            ingest(library, console, paths=[asked.videos])
+            ingest(library, console, paths=[asked.videos.expanduser()])
         else:
             ingest(library, console, manifest=drawn(asked.home / "clips", console))
         rows = neighbours(library)

@@ -85,7 +85,7 @@ def _in_lines() -> Listener:
 
     def on_step(step: Step) -> None:
         counts.add(step)
-        if counts.is_time_for_a_line():
+        if (step.committed or step.failed) and counts.is_time_for_a_line():
             left_s = (counts.total - counts.done) / max(counts.rate, 1e-9)
             print(
                 f"{counts.done}/{counts.total} done, {counts.rate:.1f}/s, {left_s:.0f} s left, {counts.failed} failed",

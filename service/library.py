@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -31,7 +31,7 @@ from index.blobs import thumbnail_key
 from index.home import Home
 from index.records import Failure, Space, Video
 from index.search import Hit, Query, QueryError, Searcher
-from index.where import parse
+from index.where import WhereError, parse
 from ingest import pipeline, uploads
 from ingest.clip import MediaError
 from ingest.decode import DecodePool
@@ -61,7 +61,7 @@ class Summary:
     """Not ended yet: the call was stopped. The next one goes on."""
     seconds: float
     videos_per_second: float
-    """Uploads that were worked on, a second."""
+    """Uploads that needed work and ended, a second."""
     reasons: Mapping[str, int]
     """Failures among them, by reason."""
     extra_paths: Mapping[str, str]
@@ -229,6 +229,8 @@ class Library:
         lost = pipeline.reconcile(self._home, self.space)
         if lost:
             listener.on_message(f"{lost} rows are gone from the table and are made again from their analyses")
+        if not paths and not manifest and not _again:  # going on: what waits is what was asked for
+            _again = self._home.ledger.pending_ids(self.space.id)
         sources = self._outside_home(uploads.discover(paths, Path(manifest) if manifest else None))
         given = pipeline.ingest(
             sources,
@@ -299,6 +301,7 @@ class Library:
     def _summary(self, given: Given, seconds: float) -> Summary:
         standings = self._home.ledger.standings(given.video_ids, self.space.id)
         states = Counter(one.state for one in standings.values())
+        pending = states["waiting"] + states["leased"]
         worked = sum(given.video_ids.values())
         failed = {one.video_id: one.reason for one in self.failures()} if states["failure"] else {}
         return Summary(
@@ -307,9 +310,9 @@ class Library:
             failures=states["failure"],
             skipped=len(given.video_ids) - worked,
             partial=sum(one.partial for one in standings.values()),
-            pending=states["waiting"] + states["leased"],
+            pending=pending,
             seconds=round(seconds, 3),
-            videos_per_second=round(worked / seconds, 3),
+            videos_per_second=round(max(worked - pending, 0) / seconds, 3),
             reasons=dict(Counter(failed[video_id] for video_id in given.video_ids if video_id in failed).most_common()),
             extra_paths=given.extra_paths,
             step_seconds={name: round(s, 3) for name, s in self._opened.seconds.items()} if self._opened else {},
@@ -355,15 +358,22 @@ class Library:
         where: str | None = None,
         weights: Mapping[str, float] | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Answer each `{"video"|"file"|"text": …}` with itself and `hits`, and `error` where it is at fault."""
+        """Answer each `{"video"|"file"|"text": …}` with itself and `hits`, and `error` where it is at fault.
+
+        A query may bring its own `k`, `where` and `weights`.
+        """
         for one in asked:
             if "error" in one:  # whoever read the line could not make anything of it
                 yield {**one, "hits": []}
                 continue
             try:
-                hits = self._matches(self._searcher().search(self._query(one, k, where, weights)))
+                unknown = sorted(set(one) - {"video", "file", "text", "k", "where", "weights"})
+                if unknown:
+                    raise QueryError(f"no such key: {', '.join(unknown)}")
+                own = (one.get("k", k), one.get("where", where), one.get("weights", weights))
+                hits = self._matches(self._searcher().search(self._query(one, *own)))
                 yield {**one, "hits": [hit.to_json() for hit in hits]}
-            except (UnknownVideo, MediaError, QueryError, OSError) as error:
+            except (UnknownVideo, MediaError, QueryError, WhereError, OSError) as error:
                 yield {**one, "hits": [], "error": str(error)}
 
     def similar_all(self, out: str | Path, *, k: int = 20) -> int:
@@ -386,6 +396,8 @@ class Library:
         if not isinstance(value, (str, Path)):
             raise QueryError(f"{name} wants text, got {value!r}")
         value = str(value)
+        if not isinstance(k, int) or not isinstance(where, (str, NoneType)):
+            raise QueryError(f"k wants a whole number and where wants text, got {k!r} and {where!r}")
         query = Query(k=k, where=parse(where) if where else None, weights=weights)
         if name == "video":
             return replace(query, vectors=self._vectors_of(value), exclude=frozenset([value]))

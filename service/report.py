@@ -51,13 +51,14 @@ def hits(found: Sequence[Match]) -> None:
 
 
 def in_words(video: Video) -> str:
-    """One line that lets a person recognise a video: its caption, or what is seen and read in it."""
+    """One line that lets a person recognise a video: its caption, or what is seen and read in it and its file."""
     caption = " ".join(video.upload.caption.split())
     if caption:
         return caption if len(caption) <= _CAPTION_CHARS else caption[: _CAPTION_CHARS - 1] + "…"
     tags = ", ".join(tag.name for tag in video.tags[:2])
     written = f"“{' '.join(video.onscreen_text.split())[:24]}”" if video.onscreen_text else ""
-    return "; ".join(part for part in (f"({tags})" if tags else "", written) if part) or "(no words)"
+    name = video.upload.uri.rsplit("/", 1)[-1]
+    return "; ".join(part for part in (f"({tags})" if tags else "", written, name) if part)
 
 
 def record(found: Video | Failure) -> None:

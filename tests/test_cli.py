@@ -122,22 +122,17 @@ def test_weights_decide_what_counts(home: Path) -> None:
 
 
 def test_a_batch_answers_a_line_for_a_line(home: Path, tmp_path: Path) -> None:
-    asked = [
-        {"text": "a cat"},
-        {"video": "rocket-1"},
-        {"video": "nobody"},
-        {"file": "/nowhere.mp4"},
-        {"text": 5},
-        {},
-        7,
-    ]
+    asked: list[Any] = [{"text": "a cat"}, {"video": "rocket-1"}, {"video": "nobody"}, {"file": "/nowhere.mp4"}]
+    asked += [{"text": 5}, {}, 7, {"text": "a cat", "k": 1}, {"text": "a cat", "limit": 1}]
     batch = tmp_path / "asked.jsonl"
     batch.write_text("".join(json.dumps(one) + "\n" for one in asked) + "no JSON\n")
     result = CliRunner().invoke(cli, ["search", "--batch", str(batch), "-k", "3", "--home", str(home)])
     answers = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [len(answer["hits"]) for answer in answers] == [3, 3, 0, 0, 0, 0, 0, 0]
-    for answer, word in zip(answers[2:], ("nobody", "nowhere", "text", "one of", "object", "JSON"), strict=True):
+    assert [len(answer["hits"]) for answer in answers] == [3, 3, 0, 0, 0, 0, 0, 1, 0, 0]
+    for answer, word in zip(answers[2:7], ("nobody", "nowhere", "text", "one of", "object"), strict=True):
         assert word in answer["error"]
+    assert "limit" in answers[8]["error"]
+    assert "JSON" in answers[9]["error"]
 
 
 def test_neighbours_of_all_videos_in_bulk(home: Path, tmp_path: Path) -> None:
@@ -194,11 +189,11 @@ def test_what_a_user_can_mend_is_one_line_and_no_traceback(
 def test_asking_a_library_that_is_not_there_makes_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["firstlook", "status", "--home", str(tmp_path / "typo")])
+    monkeypatch.setattr(sys, "argv", ["firstlook", "status", "--home", str(tmp_path)])
     with pytest.raises(SystemExit):
         main()
     assert "no library at" in capsys.readouterr().err
-    assert not (tmp_path / "typo").exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_limit_is_an_option_also_when_trying_again(clips: list[SampleClip], tmp_path: Path) -> None:
@@ -227,6 +222,7 @@ def _only_id(home: str, space: str) -> str:
 def test_an_empty_library_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    Library.open(tmp_path).close()
     monkeypatch.setattr(sys, "argv", ["firstlook", "search", "--text", "x", "--home", str(tmp_path)])
     with pytest.raises(SystemExit):
         main()
