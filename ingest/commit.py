@@ -51,7 +51,10 @@ class Committer:
         """
         if not analysed:
             return
-        videos = fuse(analysed, text, self._space)
+        # An edit may have been analysed before its forerunner was committed; one row a video, and the newest counts.
+        in_order = sorted(analysed, key=lambda pair: pair[0].revision)
+        newest = {upload.video_id: (upload, analysis) for upload, analysis in in_order}
+        videos = fuse(list(newest.values()), text, self._space)
         with self._leased() as lease:
             self._table.upsert(videos)
             self._ledger.acknowledge([(video.upload, video.partial) for video in videos], self._space.id, lease)

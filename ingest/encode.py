@@ -25,6 +25,7 @@ from PIL import Image
 from encoders.onscreen import Reading
 from encoders.sound import is_silent
 from index.records import FAILED, PRESENT, Analysis, Tag
+from ingest import fuse
 from ingest.clip import SAMPLE_RATE_HZ, Clip
 
 CHANNELS = ("vision", "tags", "onscreen", "transcript", "sound")
@@ -45,11 +46,9 @@ class VisionEncoder(Protocol):
     def spec(self) -> dict[str, Any]: ...
 
 
-class TextEncoder(Protocol):
-    """Sentences in, unit rows out; class probabilities too, as what they say."""
+class TextEncoder(fuse.TextEncoder, Protocol):
+    """Beside sentences: class probabilities as what they say, and sentences as what they would look like."""
 
-    def encode(self, texts: Sequence[str]) -> Vectors: ...
-    def spell_out(self, hashtags: Sequence[str]) -> str: ...
     def tag_rows(self, probabilities: Vectors) -> Vectors: ...
     def as_vision(self, rows: Vectors) -> Vectors: ...
     def spec(self) -> dict[str, Any]: ...

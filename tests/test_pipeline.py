@@ -7,17 +7,20 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import numpy as np
 import pytest
-from fakes import SPACE, FakeDecoder, FakeReader, FakeVision, clip, fake_encoders, fake_engine, unit
+from fakes import SPACE, FakeDecoder, FakeReader, FakeText, FakeVision, clip, fake_encoders, fake_engine, unit
 
 from index.blobs import analysis_key
 from index.home import Home
-from index.records import PRESENT
+from index.ledger import owner_name
+from index.records import PRESENT, Analysis
+from ingest.commit import Committer
 from ingest.pipeline import Step, ingest, reconcile
 from ingest.register import Given
 from ingest.uploads import discover
@@ -323,3 +326,14 @@ def test_what_ends_a_run_is_named_and_stands_behind_the_rest_next_time(home: Hom
             run(home, folder, encoders=fake_encoders(onscreen=Picky()))
     assert "c00.mp4" in error.value.__notes__[0]
     assert counts(home)[2] == 1, "all others are done"
+
+
+def test_of_two_revisions_in_one_commit_the_newest_is_the_row(home: Home, folder: Path) -> None:
+    write(folder, a="clip 1")
+    (video_id,) = run(home, folder).video_ids
+    upload = home.ledger.upload(video_id)
+    assert upload is not None
+    analysis = Analysis.from_bytes(home.blobs.get(analysis_key(upload.content_sha256, SPACE.id)))
+    edited = replace(upload, revision=2, caption="edited")
+    Committer(home, SPACE, owner_name()).commit([(edited, analysis), (upload, analysis)], FakeText())
+    assert home.table(SPACE).get([video_id])[video_id].upload.caption == "edited"
