@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,15 @@ from sqlalchemy.engine import Connection, Engine
 
 from index.records import Failure, Space, Upload, canonical_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ITEM_LEASE_S = 600.0
 """Longer than the slowest chunk may take; a dead owner on this machine is noticed at once all the same."""
 CHILD_DEATHS_MAX = 3
 """So often may an upload kill its decode child before it is quarantined."""
+UPLOAD, BACKFILL = 0, 1
+"""Priorities of items: somebody waits for an upload, and nobody for a backfill."""
+JOB_SILENT_S = 120.0
+"""A running job that has said nothing for so long is lost; it speaks every few seconds."""
 
 _metadata = MetaData()
 _versions = Table("schema_version", _metadata, Column("version", Integer, primary_key=True))
@@ -80,9 +85,12 @@ _items = Table(
     Column("step", String),
     Column("reason", String),
     Column("detail", Text),
-    sql.Index("items_by_state", "space_id", "state", "queued_s"),
+    Column("priority", Integer, nullable=False, default=UPLOAD, server_default="0"),
     sql.Index("items_by_revision", "space_id", "revision"),
 )
+_LINE = ("space_id", "state", "priority", "lost_leases", "queued_s", "video_id")
+_items_in_line = sql.Index("items_in_line", *(_items.c[name] for name in _LINE))
+"""In the order in which they are claimed: finding the next of a million must not sort a million."""
 _files = Table(
     "files",
     _metadata,
@@ -103,13 +111,39 @@ _leases = Table(
     Column("epoch", Integer, nullable=False),
     Column("until_s", Float, nullable=False),
 )
+_jobs = Table(
+    "jobs",
+    _metadata,
+    Column("job_id", String, primary_key=True),
+    Column("space_id", String, nullable=False),
+    Column("engine", String, nullable=False),
+    Column("owner", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("started_s", Float, nullable=False),
+    Column("seen_s", Float, nullable=False),
+    Column("wanted", Integer, nullable=False),
+    Column("videos", Integer, nullable=False, default=0),
+    Column("failures", Integer, nullable=False, default=0),
+    Column("video_s", Float, nullable=False, default=0.0),
+    Column("detail", Text),
+)
 
 
 def _create_all(connection: Connection) -> None:
+    """Make what is missing, as it is today: a new ledger, whole."""
     _metadata.create_all(connection)
 
 
-MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _create_all}
+def _add_priorities_and_jobs(connection: Connection) -> None:
+    columns = {column["name"] for column in sql.inspect(connection).get_columns("items")}
+    if "priority" not in columns:  # a new ledger has it already
+        connection.exec_driver_sql("ALTER TABLE items ADD COLUMN priority INTEGER NOT NULL DEFAULT 0")
+        connection.exec_driver_sql("DROP INDEX items_by_state")
+        _items_in_line.create(connection)
+    _jobs.create(connection, checkfirst=True)
+
+
+MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _create_all, 2: _add_priorities_and_jobs}
 """Version -> what leads to it from the one before. A ledger is only ever led upwards."""
 
 
@@ -163,6 +197,37 @@ class Standing:
     revision: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One run of a backfill, as it last spoke."""
+
+    job_id: str
+    space_id: str
+    engine: str
+    """What it runs on: `threads`, `ray local`, or Ray at an address."""
+    state: str
+    """`running`, `finished`, `stopped` (by somebody, or by its budget), `failed`, or `lost` (died without a word)."""
+    started_s: float
+    """Since 1970, UTC; so is the next."""
+    seen_s: float
+    wanted: int
+    """Uploads that waited when it began."""
+    videos: int
+    failures: int
+    video_s: float
+    """Length of the videos that it committed."""
+    detail: str | None
+
+    @property
+    def per_second(self) -> float:
+        """Uploads that it ended, a second."""
+        return (self.videos + self.failures) / max(self.seen_s - self.started_s, 1e-9)
+
+    @property
+    def video_hours_per_day(self) -> float:
+        return self.video_s / max(self.seen_s - self.started_s, 1e-9) * 24
+
+
 class Ledger:
     """Uploads, leases, failures and spaces in one SQL database.
 
@@ -208,7 +273,9 @@ class Ledger:
             seen = [SeenFile(**row) for row in connection.execute(query).mappings()]
         return {(file.path, file.given_id): file for file in seen}
 
-    def register(self, uploads: Sequence[tuple[Upload, SeenFile | None]], space_id: str) -> list[Standing]:
+    def register(
+        self, uploads: Sequence[tuple[Upload, SeenFile | None]], space_id: str, *, priority: int = UPLOAD
+    ) -> list[Standing]:
         """Write uploads down and queue those that need work, in one transaction.
 
         A known id with the same content and the same words stays as it is; any change is a new revision, and waits.
@@ -227,9 +294,11 @@ class Ledger:
                     _items.c.uri.in_([upload.uri for upload, _ in uploads]),
                 )
             )
-            return [self._register(connection, upload, seen, space_id) for upload, seen in uploads]
+            return [self._register(connection, upload, seen, space_id, priority) for upload, seen in uploads]
 
-    def _register(self, connection: Connection, upload: Upload, seen: SeenFile | None, space_id: str) -> Standing:
+    def _register(
+        self, connection: Connection, upload: Upload, seen: SeenFile | None, space_id: str, priority: int
+    ) -> Standing:
         latest = self._latest(connection, upload.video_id)
         if latest is None or _body(latest) != _body(upload):
             upload = replace(upload, revision=1 if latest is None else latest.revision + 1)
@@ -249,9 +318,58 @@ class Ledger:
         standing = self._standing(connection, upload.video_id, space_id)
         if standing is None or standing.revision != upload.revision:
             same_bytes = latest is not None and latest.content_sha256 == upload.content_sha256
-            self._queue(connection, upload, space_id, keep_deaths=same_bytes)
+            self._queue(connection, upload, space_id, priority, keep_deaths=same_bytes)
             standing = Standing(video_id=upload.video_id, state="waiting", partial=False, revision=upload.revision)
         return standing
+
+    def fill(self, space_id: str, *, after: str = "", limit: int = 5_000) -> tuple[str | None, int]:
+        """Queue known uploads for a space that does not know them in their latest revision, a page at a time.
+
+        Args:
+            space_id: the space to fill.
+            after: the id that the page before ended with.
+            limit: uploads looked at in one transaction.
+
+        Returns:
+            The id that this page ends with, None after the last one; and how many of it were queued.
+        """
+        page = (
+            sql.select(_uploads.c.video_id, sql.func.max(_uploads.c.revision).label("revision"))
+            .where(_uploads.c.video_id > after)
+            .group_by(_uploads.c.video_id)
+            .order_by(_uploads.c.video_id)
+            .limit(limit)
+            .subquery()
+        )
+        with self._read() as connection:  # a space that is filled already costs nobody the right to write
+            ids, missing = self._missing(connection, page, space_id)
+        queued = self.queue(missing, space_id) if missing else 0
+        return (ids[-1] if len(ids) == limit else None), queued
+
+    def queue(self, video_ids: Sequence[str], space_id: str, *, priority: int = BACKFILL) -> int:
+        """Queue those of these uploads that a space does not know in their latest revision; return how many."""
+        queued = 0
+        for some in _in_parts(video_ids, 500):
+            page = (
+                sql.select(_uploads.c.video_id, sql.func.max(_uploads.c.revision).label("revision"))
+                .where(_uploads.c.video_id.in_(some))
+                .group_by(_uploads.c.video_id)
+                .subquery()
+            )
+            with self._write() as connection:
+                _, missing = self._missing(connection, page, space_id)
+                for upload in [self._latest(connection, video_id) for video_id in missing]:
+                    assert upload is not None
+                    self._queue(connection, upload, space_id, priority, keep_deaths=False)
+            queued += len(missing)
+        return queued
+
+    def _missing(self, connection: Connection, page: Any, space_id: str) -> tuple[list[str], list[str]]:
+        """The ids of a page of (video_id, revision), and those of them that the space does not know so."""
+        known = sql.and_(_items.c.video_id == page.c.video_id, _items.c.space_id == space_id)
+        query = sql.select(page.c.video_id, page.c.revision, _items.c.revision).outerjoin_from(page, _items, known)
+        rows = connection.execute(query.order_by(page.c.video_id)).all()
+        return [row[0] for row in rows], [row[0] for row in rows if row[2] is None or row[2] < row[1]]
 
     def standings(self, video_ids: Iterable[str], space_id: str) -> dict[str, Standing]:
         """Where these uploads stand; ids that the space does not know are left out."""
@@ -305,22 +423,25 @@ class Ledger:
     # Working -----------------------------------------------------------------------------------------------------
 
     def claim(self, space_id: str, owner: str, limit: int) -> list[Claimed]:
-        """Lease up to `limit` waiting items, oldest first; an empty list when nothing waits.
+        """Lease up to `limit` waiting items, oldest first, uploads before backfills; an empty list when nothing waits.
 
-        An item whose earlier lease was lost comes alone: if it was what killed its worker, it takes nobody along.
+        An item whose earlier lease was lost comes after the others of its kind, and alone: if it was what killed its
+        worker, it takes nobody along.
         """
         self.reclaim(space_id, owner)
         now = self._clock()
         query = (
             sql.select(_items.c.video_id, _items.c.lost_leases)
             .where(_items.c.space_id == space_id, _items.c.state == "waiting")
-            .order_by(_items.c.lost_leases, _items.c.queued_s, _items.c.video_id)
+            .order_by(_items.c.priority, _items.c.lost_leases, _items.c.queued_s, _items.c.video_id)
             .limit(limit)
         )
         with self._write() as connection:
             rows = connection.execute(query).all()
-            calm = [video_id for video_id, lost in rows if not lost]
+            calm = [video_id for video_id, _ in takewhile(lambda row: not row.lost_leases, rows)]
             chosen = calm or [video_id for video_id, _ in rows[:1]]
+            if not chosen:
+                return []
             connection.execute(
                 sql.update(_items)
                 .where(_items.c.space_id == space_id, _items.c.video_id.in_(chosen))
@@ -520,12 +641,59 @@ class Ledger:
         with self._read() as connection:
             return list(connection.scalars(query))
 
+    def pending(self, space_id: str) -> bool:
+        """Whether anything has not ended yet; cheap where `counts` has to look at everything."""
+        query = sql.select(sql.exists().where(_items.c.space_id == space_id, _items.c.state.in_(_PENDING)))
+        with self._read() as connection:
+            return bool(connection.scalar(query))
+
+    def holders(self, space_id: str) -> dict[str, int]:
+        """Owner -> how many items it has leased."""
+        query = (
+            sql.select(_items.c.owner, sql.func.count())
+            .where(_items.c.space_id == space_id, _items.c.state == "leased")
+            .group_by(_items.c.owner)
+        )
+        with self._read() as connection:
+            return {row.owner: row[1] for row in connection.execute(query)}
+
     def pending_ids(self, space_id: str) -> list[str]:
         """Ids of all items that have not ended yet."""
-        pending = _items.c.state.in_(("waiting", "leased"))
+        pending = _items.c.state.in_(_PENDING)
         query = sql.select(_items.c.video_id).where(_items.c.space_id == space_id, pending)
         with self._read() as connection:
             return list(connection.scalars(query))
+
+    # Jobs --------------------------------------------------------------------------------------------------------
+
+    def start_job(self, space_id: str, engine: str, owner: str, *, wanted: int) -> str:
+        """Write down that a backfill begins; return its id."""
+        now = self._clock()
+        job_id = f"job_{datetime.fromtimestamp(now, UTC):%Y%m%d_%H%M%S}_{owner[:4]}"
+        row = {"job_id": job_id, "space_id": space_id, "engine": engine, "owner": owner, "state": "running"}
+        row |= {"started_s": now, "seen_s": now, "wanted": wanted, "videos": 0, "failures": 0, "video_s": 0.0}
+        with self._write() as connection:
+            connection.execute(sql.insert(_jobs).values(**row))
+        return job_id
+
+    def tell_job(
+        self, job_id: str, *, videos: int, failures: int, video_s: float, state: str = "running", detail: str = ""
+    ) -> None:
+        """Say how far a job has come, or how it ended."""
+        said = {"videos": videos, "failures": failures, "video_s": video_s, "state": state, "seen_s": self._clock()}
+        with self._write() as connection:
+            connection.execute(sql.update(_jobs).where(_jobs.c.job_id == job_id).values(detail=detail or None, **said))
+
+    def jobs(self, *, limit: int = 100) -> list[Job]:
+        """The newest jobs, newest first; one that says it runs but has died is `lost`."""
+        query = sql.select(_jobs).order_by(_jobs.c.started_s.desc(), _jobs.c.job_id).limit(limit)
+        with self._read() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        for row in rows:
+            owner = row.pop("owner")
+            if row["state"] == "running" and (self._clock() - row["seen_s"] > JOB_SILENT_S or _is_dead(owner)):
+                row["state"] = "lost"
+        return [Job(**row) for row in rows]
 
     # Leases of tables --------------------------------------------------------------------------------------------
 
@@ -609,9 +777,11 @@ class Ledger:
         row = connection.execute(query).mappings().one_or_none()
         return None if row is None else Standing(**row)
 
-    def _queue(self, connection: Connection, upload: Upload, space_id: str, *, keep_deaths: bool) -> None:
+    def _queue(
+        self, connection: Connection, upload: Upload, space_id: str, priority: int, *, keep_deaths: bool
+    ) -> None:
         row = {"video_id": upload.video_id, "space_id": space_id, "revision": upload.revision, "uri": upload.uri}
-        row |= {"queued_s": self._clock(), "partial": False, "lost_leases": 0, **_WAITING}
+        row |= {"queued_s": self._clock(), "partial": False, "lost_leases": 0, "priority": priority, **_WAITING}
         if not keep_deaths:
             row["child_deaths"] = 0
         self._upsert(connection, _items, row)
@@ -635,6 +805,7 @@ class Ledger:
 _WRITER = 0x66697273746C6F6F
 """Names the advisory lock of PostgreSQL; SQLite has BEGIN IMMEDIATE. Transactions take milliseconds, a chunk each."""
 _WAITING = {"state": "waiting", "owner": None, "leased_until_s": None}
+_PENDING = ("waiting", "leased")
 _STANDING = (_items.c.video_id, _items.c.state, _items.c.partial, _items.c.revision)
 
 

@@ -13,7 +13,7 @@ import postgres
 import pytest
 import sqlalchemy as sql
 
-from index.ledger import ITEM_LEASE_S, LeaseLost, Ledger, SeenFile, owner_name
+from index.ledger import BACKFILL, ITEM_LEASE_S, JOB_SILENT_S, LeaseLost, Ledger, SeenFile, owner_name
 from index.records import Failure, Space, Upload
 
 SPACE = "local-0"
@@ -290,24 +290,70 @@ def test_a_ledger_of_a_newer_version_is_refused(url: str) -> None:
         Ledger(url)
 
 
-def test_a_ledger_of_an_older_version_is_led_up_and_keeps_what_it_holds(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_ledger_of_the_first_version_is_led_up_and_keeps_what_it_holds(url: str) -> None:
     older = Ledger(url)
     register(older, upload("a"))
     older.close()
-
-    def add_a_column(connection: sql.Connection) -> None:
-        connection.exec_driver_sql("ALTER TABLE items ADD COLUMN hurry INTEGER")
-
-    monkeypatch.setattr("index.ledger.MIGRATIONS", {2: add_a_column})
-    monkeypatch.setattr("index.ledger.SCHEMA_VERSION", 2)
+    with sql.create_engine(url).begin() as connection:
+        for statement in (
+            "DROP TABLE jobs",
+            "DROP INDEX items_in_line",
+            "ALTER TABLE items DROP COLUMN priority",
+            "CREATE INDEX items_by_state ON items (space_id, state, queued_s)",
+            "DELETE FROM schema_version WHERE version > 1",
+        ):
+            connection.exec_driver_sql(statement)
     for _ in range(2):  # the second time there is nothing to do
         newer = Ledger(url)
         assert newer.counts(SPACE)["pending"] == 1
+        assert newer.jobs() == []
         newer.close()
-    with sql.create_engine(url).connect() as connection:
-        assert connection.exec_driver_sql("SELECT hurry FROM items").all() == [(None,)]
+    newer = Ledger(url)
+    assert claimed(newer) == ["a"]
+    newer.close()
+
+
+def test_uploads_overtake_a_backfill_and_the_lost_of_a_kind_come_last_and_alone(ledger: Ledger, clock: Clock) -> None:
+    ledger.register([(upload(name), None) for name in ("b1", "b2", "b3")], SPACE, priority=BACKFILL)
+    assert claimed(ledger, limit=1) == ["b1"]
+    ledger.release(SPACE, ELSEWHERE, suspects=["b1"])
+    clock.now_s += 1
+    register(ledger, upload("u1"), upload("u2"))
+    assert claimed(ledger, limit=1) == ["u1"]
+    ledger.release(SPACE, ELSEWHERE, suspects=["u1"])
+    assert claimed(ledger) == ["u2"], "an upload that nobody suspects"
+    assert claimed(ledger) == ["u1"], "somebody waits for it, so it goes before the backfill, but alone"
+    assert claimed(ledger) == ["b2", "b3"]
+    assert claimed(ledger) == ["b1"]
+
+
+def test_a_space_is_filled_page_by_page_with_what_it_lacks(ledger: Ledger) -> None:
+    register(ledger, *(upload(name) for name in "abcde"))
+    register(ledger, upload("b", caption="edited"))
+    other = "local-1"
+    ledger.queue(["a"], other)
+    pages, after, queued = 0, "", 0
+    while after is not None:
+        after, count = ledger.fill(other, after=after, limit=2)
+        queued, pages = queued + count, pages + 1
+    assert (queued, pages) == (4, 3)
+    assert ledger.fill(other) == (None, 0), "filled already"
+    work = ledger.claim(other, ELSEWHERE, 10)
+    assert [one.upload.video_id for one in work] == ["a", "b", "c", "d", "e"]
+    assert work[1].upload.caption == "edited"
+
+
+def test_a_job_says_how_far_it_is_and_a_dead_one_is_lost(ledger: Ledger, clock: Clock) -> None:
+    job_id = ledger.start_job(SPACE, "threads", ELSEWHERE, wanted=10)
+    clock.now_s += 100
+    ledger.tell_job(job_id, videos=4, failures=1, video_s=3_600.0)
+    (job,) = ledger.jobs()
+    assert (job.state, job.per_second) == ("running", 0.05)
+    assert job.video_hours_per_day == pytest.approx(864)
+    clock.now_s += JOB_SILENT_S + 1
+    assert ledger.jobs()[0].state == "lost"
+    ledger.tell_job(job_id, videos=4, failures=1, video_s=3_600.0, state="stopped", detail="one hour was used")
+    assert ledger.jobs()[0].state == "stopped"
 
 
 def test_four_processes_claim_everything_exactly_once(url: str) -> None:
