@@ -13,14 +13,14 @@ import signal
 import socket
 import statistics
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import av.logging
@@ -38,7 +38,8 @@ from av.video.stream import VideoStream
 
 from ingest import sandbox, sniff
 from ingest.decode_wire import REQUEST, Kind, Plan, send
-from ingest.slices import UNKNOWN_STEP_S, SlicePicker
+from ingest.outlook import Packets, Unforeseen, check_order, spare
+from ingest.slices import UNKNOWN_STEP_S, ChosenPicker, SlicePicker
 
 FORMATS = (
     "mov,mp4,matroska,webm,avi,flv,mpegts,mpeg,mpegvideo,m4v,ogg,asf,rm,mxf,dv,ivf,obu,h264,hevc,vvc,h263,mjpeg,nut,"
@@ -76,6 +77,8 @@ RESIZED_IN_KIND = frozenset(
     {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "yuv420p10le", "yuv422p10le"}
 )
 """Pixel formats kept as they are when a large frame is made small; any other becomes RGB at once."""
+HELD_MAX_BYTES = 64 << 20
+"""Packets that are held while nobody knows yet which are wanted; a file beyond that is decoded as it is read."""
 ALIKE_BELOW = 12
 """Two frames are nearly identical where no sixty-fourth of the picture differs by this much of 255 on average."""
 
@@ -107,7 +110,7 @@ def main(arguments: list[str], decode: Callable[[int, Plan], Decoded] | None = N
     av.logging.set_level(None)
     _warm_up(plan)
     sandbox.limit_resources(
-        extra_memory_bytes=plan.limits.extra_memory_bytes, cpu_s=(plan.limits.max_cpu_s + 1) * plan.files + 10
+        extra_memory_bytes=plan.limits.extra_memory_bytes, cpu_s=2 * (plan.limits.max_cpu_s + 1) * plan.files + 10
     )
     send(channel, Kind.READY, {"layers": dict(sandbox.lock_down())})
     sys.excepthook = lambda kind, error, trace: _confess(channel, kind, error, trace)
@@ -120,10 +123,25 @@ def main(arguments: list[str], decode: Callable[[int, Plan], Decoded] | None = N
 
 
 def decode_file(fd: int, plan: Plan) -> Decoded:
-    """Decode the open file `fd`, from its first to its last frame, once.
+    """Decode the open file `fd` from its first to its last frame, without those that change nothing.
 
     Raises:
         Refused: nothing in it can be decoded, or it is beyond a limit.
+    """
+    try:
+        return decode_once(fd, plan)
+    except Unforeseen:
+        sandbox.limit_cpu(plan.limits.max_cpu_s)  # as much as if it had not been tried; the wall clock goes on
+        os.lseek(fd, 0, os.SEEK_SET)
+        return decode_once(fd, plan, whole=True)
+
+
+def decode_once(fd: int, plan: Plan, *, whole: bool = False) -> Decoded:
+    """Decode every frame (`whole`), or what gives the same clip for less.
+
+    Raises:
+        Refused: nothing in it can be decoded, or it is beyond a limit.
+        Unforeseen: it has to be decoded whole.
     """
     size = os.fstat(fd).st_size
     head = os.pread(fd, sniff.HEAD_BYTES, 0)
@@ -133,7 +151,7 @@ def decode_file(fd: int, plan: Plan) -> Decoded:
         raise Refused("still_image", f"a {still} picture, a video or a sound wanted")
     with _opened(fd, head, size, plan) as container:
         try:
-            return _Reading(container, size, plan).decoded()
+            return _Reading(container, size, plan, whole=whole).decoded()
         except Refused as refused:
             broken = sniff.broken_boxes(head, size, partial(_read_at, fd)) if refused.reason == "no_streams" else None
             if broken is None:
@@ -173,7 +191,7 @@ def _warm_up(plan: Plan) -> None:
     """Do everything once, so that nothing is imported or opened late, behind the walls."""
     frame = VideoFrame(64, 48, "yuv420p")
     frame.pts, frame.time_base = 0, Fraction(1, 25)
-    pictures = _Pictures(plan, step_s=1.0, rotation_deg=0, rate=25.0)
+    pictures = _Pictures(plan, _Clock(plan, rate=25.0), step_s=1.0, rotation_deg=0)
     pictures.offer(frame)
     pictures.about(pictures.finish(1.0))
     sound = AudioFrame("fltp", "stereo", 1024)
@@ -213,9 +231,9 @@ def _read_at(fd: int, offset: int, count: int) -> bytes:
 
 
 class _Reading:
-    """One pass over an open file."""
+    """One pass over an open file: over all of its frames, or without those that change nothing."""
 
-    def __init__(self, container: InputContainer, size: int, plan: Plan) -> None:
+    def __init__(self, container: InputContainer, size: int, plan: Plan, *, whole: bool) -> None:
         self._container = container
         self._size = size
         self._plan = plan
@@ -223,6 +241,7 @@ class _Reading:
         self._packets = Counter[int]()
         self._check_header()
         self._video = self._choose_video()
+        self._headers = None if whole else self._readable_headers()
         self._audio = self._choose_audio()
         if self._video is None and self._audio is None:
             self._refuse_streams()
@@ -230,7 +249,13 @@ class _Reading:
         self._pictures: _Pictures | None = None
 
     def decoded(self) -> Decoded:
-        self._read_through()
+        if self._headers is None:
+            self._read_through()
+        else:
+            try:
+                self._read_wanted(self._headers)
+            except (Refused, MemoryError) as error:
+                raise Unforeseen("beyond a limit; which one, whole decoding says") from error
         picture_end_s = self._pictures.end_s if self._pictures else 0.0
         first_s = self._pictures.first_s if self._pictures else None
         waveform = self._sound.finish(first_s)
@@ -302,6 +327,18 @@ class _Reading:
             stream.codec_context.skip_frame = "NONREF"
         return stream
 
+    def _readable_headers(self) -> Packets | None:
+        """What reads the packets of the picture ahead of decoding; None: every frame is decoded."""
+        if self._video is None or self._plan.sampling != "full" or self._size > HELD_MAX_BYTES:
+            return None
+        context = self._video.codec_context
+        try:
+            headers = Packets(context.name, context.extradata)
+        except Unforeseen:
+            return None
+        context.options = {**context.options, "err_detect": "explode"}  # damage is not to be painted over
+        return headers
+
     def _choose_audio(self) -> AudioStream | None:
         streams = [
             stream
@@ -323,7 +360,7 @@ class _Reading:
             raise Refused("unknown_codec", f"no decoder for any of: {', '.join(kinds)}")
         raise Refused("no_streams", f"no picture and no sound, only {', '.join(kinds)}")
 
-    def _first_step_s(self, frame: VideoFrame) -> float:
+    def _first_step_s(self, width: int, height: int) -> float:
         """How long slices are to begin with: exact where the header can be believed, finer where it cannot.
 
         Only frames that have to be made smaller cost anything to keep; the others are kept freely.
@@ -337,7 +374,7 @@ class _Reading:
             declared_s = (self._container.duration or 0) / 1e6
         if index is not None and abs(index - declared_s) * 2 * self._plan.frame_count < declared_s:
             return index / self._plan.frame_count
-        if declared_s <= 0 or max(frame.width, frame.height) <= self._plan.text_long_side_px:
+        if declared_s <= 0 or max(width, height) <= self._plan.text_long_side_px:
             return UNKNOWN_STEP_S
         return declared_s / (3 * self._plan.frame_count)
 
@@ -354,24 +391,123 @@ class _Reading:
         return float((last.timestamp - first.timestamp) * time_base) * len(index) / (len(index) - 1)
 
     def _read_through(self) -> None:
-        streams = [stream for stream in (self._video, self._audio) if stream is not None]
-        for packet in self._packets_of(streams):
-            first = not self._packets[packet.stream_index]
-            if first and packet.has_sidedata("encryption_info"):  # some of it may decode, to noise
-                raise Refused("encrypted", f"{_codec_name(packet.stream)}; a key would be wanted")
-            self._packets[packet.stream_index] += packet.size > 0
+        for packet in self._packets_of(self._streams()):
+            self._count(packet)
+            self._decode(packet)
+
+    def _read_wanted(self, headers: Packets) -> None:
+        """Read all packets first, and then decode without the pictures that nobody wants and nothing refers to.
+
+        Raises:
+            Unforeseen: something is not as it has to be for the clip to be the same.
+        """
+        assert self._video is not None
+        premises = self._premises()
+        if self._damage:
+            raise Unforeseen("the file ends early")
+        held = self._held(self._video)
+        if premises != self._premises():
+            raise Unforeseen("the header grew while the file was read")
+        outlook = self._outlook(held, headers, premises)
+        context = self._video.codec_context
+        while held:
+            packet = held.popleft()
+            context.skip_frame = "NONREF" if outlook.skipped.popleft() else "DEFAULT"
             try:
                 frames = packet.decode()
-            except av.error.MemoryError:
-                raise
             except (av.error.FFmpegError, ValueError) as error:
-                self._damage[f"{packet.stream.type} {_words_of(error)}"] += 1
-                continue
+                raise Unforeseen(_words_of(error)) from error
             for frame in frames:
-                if isinstance(frame, VideoFrame):
-                    self._see(frame)
-                elif isinstance(frame, AudioFrame):
-                    self._hear(frame)
+                if frame.is_corrupt or (frame.width, frame.height) != premises.size_px:
+                    raise Unforeseen("a damaged frame, or one of another size")
+                self._see(frame, outlook)
+        outlook.clock.check_complete()
+        if self._pictures is None or self._pictures.end_s != outlook.end_s:
+            raise Unforeseen("the last frame is shown for another time than its packet said")
+
+    def _premises(self) -> _Premises:
+        assert self._video is not None
+        width, height = self._video.codec_context.width, self._video.codec_context.height
+        return _Premises(
+            self._first_step_s(width, height), self._rate(), self._video.sample_aspect_ratio, (width, height)
+        )
+
+    def _held(self, video: VideoStream) -> deque[Any]:
+        """All packets of the picture, the last of them empty; the sound is decoded on the way."""
+        held: deque[Any] = deque()
+        held_bytes = 0
+        try:
+            for packet in self._container.demux(*self._streams()):
+                self._count(packet)
+                if packet.stream is not video:
+                    self._decode(packet)
+                    continue
+                held_bytes += packet.size
+                if held_bytes > HELD_MAX_BYTES or len(held) > self._plan.limits.max_frames:
+                    raise Unforeseen(f"{len(held)} packets of {held_bytes} bytes")
+                if held and not held[-1].size:
+                    raise Unforeseen("an empty packet")
+                if packet.is_corrupt or packet.has_sidedata("new_extradata") or packet.has_sidedata("param_change"):
+                    raise Unforeseen("a damaged packet, or another stream from here on")
+                held.append(packet)
+        except av.error.FFmpegError as error:
+            raise Unforeseen(_words_of(error)) from error
+        if len(held) < 2 or held[-1].size:
+            raise Unforeseen("no picture")
+        return held
+
+    def _outlook(self, held: Collection[Any], headers: Packets, premises: _Premises) -> _Outlook:
+        """Go through the times of all frames, as if they had been decoded."""
+        assert self._video is not None
+        packets = list(held)[:-1]
+        pictures = [headers.picture(memoryview(packet)) for packet in packets]
+        pts = check_order([packet.pts for packet in packets], pictures, self._video.codec_context.reorder_depth)
+        shown = sorted((number, at) for at, number in enumerate(pts) if not packets[at].is_discard)
+        if not shown:
+            raise Unforeseen("nothing is shown")
+        clock = _Clock(self._plan, premises.rate)
+        picker = SlicePicker[int, int](count=self._plan.frame_count, step_s=premises.step_s, keep=int)
+        for number, at in shown:
+            picker.offer(clock.tell(_time_s(number, packets[at].time_base)), at)
+        last = packets[shown[-1][1]]
+        end_s = clock.end_s(last.duration, last.time_base)
+        chosen = picker.finish(end_s)
+        wanted = {shown[0][1], shown[-1][1], *(at for _, at in chosen)}  # facts are taken from the first and the last
+        skipped = [idle and at not in wanted for at, idle in enumerate(spare(pictures))]
+        coming = [
+            (_time_s(number, packets[at].time_base), time_s)
+            for (number, at), time_s in zip(shown, clock.times_s, strict=True)
+            if not skipped[at]
+        ]
+        return _Outlook(
+            skipped=deque([*skipped, False]),
+            chosen_s=frozenset(time_s for time_s, _ in chosen),
+            end_s=end_s,
+            clock=_ForetoldClock(clock, coming),
+        )
+
+    def _streams(self) -> list[Any]:
+        return [stream for stream in (self._video, self._audio) if stream is not None]
+
+    def _count(self, packet: Any) -> None:
+        first = not self._packets[packet.stream_index]
+        if first and packet.has_sidedata("encryption_info"):  # some of it may decode, to noise
+            raise Refused("encrypted", f"{_codec_name(packet.stream)}; a key would be wanted")
+        self._packets[packet.stream_index] += packet.size > 0
+
+    def _decode(self, packet: Any) -> None:
+        try:
+            frames = packet.decode()
+        except av.error.MemoryError:
+            raise
+        except (av.error.FFmpegError, ValueError) as error:
+            self._damage[f"{packet.stream.type} {_words_of(error)}"] += 1
+            return
+        for frame in frames:
+            if isinstance(frame, VideoFrame):
+                self._see(frame)
+            elif isinstance(frame, AudioFrame):
+                self._hear(frame)
 
     def _packets_of(self, streams: list[Any]) -> Iterator[Any]:
         """Every packet; where reading breaks off, what the decoders still hold is fetched all the same."""
@@ -386,18 +522,23 @@ class _Reading:
                 flush.stream = stream
                 yield flush
 
-    def _see(self, frame: VideoFrame) -> None:
+    def _see(self, frame: VideoFrame, outlook: _Outlook | None = None) -> None:
         _check_size(frame.width, frame.height, self._plan)
         if self._pictures is None:
             assert self._video is not None
             self._pictures = _Pictures(
                 self._plan,
-                step_s=self._first_step_s(frame),
+                outlook.clock if outlook else _Clock(self._plan, self._rate()),
+                step_s=UNKNOWN_STEP_S if outlook else self._first_step_s(frame.width, frame.height),
+                chosen_s=outlook.chosen_s if outlook else None,
                 rotation_deg=-round(frame.rotation / 90) * 90 % 360,
-                rate=float(self._video.average_rate or self._video.guessed_rate or 25),
                 pixel_aspect=self._video.sample_aspect_ratio,
             )
         self._pictures.offer(frame)
+
+    def _rate(self) -> float:
+        assert self._video is not None
+        return float(self._video.average_rate or self._video.guessed_rate or 25)
 
     def _hear(self, frame: AudioFrame) -> None:
         try:
@@ -419,53 +560,140 @@ class _Reading:
         raise Refused("no_frames", f"{claims}; {self._packets.total()} packets, and nothing came out")
 
 
+class _Premises(NamedTuple):
+    """What is asked of the header when the first frame comes; reading on adds to it where a file is in fragments."""
+
+    step_s: float
+    rate: float
+    pixel_aspect: Fraction | None
+    size_px: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outlook:
+    """What is known of the pictures before the first is decoded."""
+
+    skipped: deque[bool]
+    """For each packet, in the order of decoding: nobody wants it, and nothing refers to it."""
+    chosen_s: frozenset[float]
+    """When the frames are shown that stand for the video."""
+    end_s: float
+    clock: _ForetoldClock
+
+
+class _Clock:
+    """Tells when frames are shown, in seconds from the first of them, and ends what goes on for too long."""
+
+    def __init__(self, plan: Plan, rate: float) -> None:
+        self._limits = plan.limits
+        self._interval_s = 1 / rate if 0 < rate <= 1000 else 0.04
+        self.times_s: list[float] = []
+        self.first_s: float | None = None
+
+    def tell(self, time_s: float | None) -> float:
+        """When the next frame is shown. One without a believable time follows the one before it."""
+        told_s = self._next_s(time_s)
+        if told_s > self._limits.max_duration_s:
+            raise Refused("too_long", f"a frame at {told_s:.1f} s, {self._limits.max_duration_s:g} s allowed")
+        if len(self.times_s) >= self._limits.max_frames:
+            raise Refused("too_many_frames", f"more than {self._limits.max_frames} frames")
+        self.times_s.append(told_s)
+        return told_s
+
+    def end_s(self, duration: int | None, time_base: Fraction | None) -> float:
+        """When the last frame has been shown for as long as it asks for, or as frames are usually shown."""
+        interval_s = self._interval_s
+        if duration and time_base:
+            interval_s = min(float(duration * time_base), self._limits.max_duration_s)
+        return self.times_s[-1] + interval_s
+
+    def _next_s(self, time_s: float | None) -> float:
+        if self.first_s is None:
+            self.first_s = time_s or 0.0
+            return 0.0
+        before_s = self.times_s[-1]
+        if time_s is None or not 1e-4 < time_s - self.first_s - before_s <= self._limits.max_duration_s:
+            return before_s + self._interval_s
+        return time_s - self.first_s
+
+
+class _ForetoldClock(_Clock):
+    """Knows when every frame is shown, also those that never come, and which ones come.
+
+    Args:
+        clock: it was told all times.
+        coming: (as the frame will say, as `clock` told it) of the frames that are decoded.
+    """
+
+    def __init__(self, clock: _Clock, coming: Iterable[tuple[float, float]]) -> None:
+        self._limits, self._interval_s = clock._limits, clock._interval_s
+        self.times_s, self.first_s = clock.times_s, clock.first_s
+        self._coming = deque(coming)
+
+    def tell(self, time_s: float | None) -> float:
+        if not self._coming or self._coming[0][0] != time_s:
+            raise Unforeseen(f"a frame at {time_s}")
+        return self._coming.popleft()[1]
+
+    def check_complete(self) -> None:
+        if self._coming:
+            raise Unforeseen(f"{len(self._coming)} frames did not come")
+
+
 class _Pictures:
-    """Picks frames, makes them small, and measures while they pass."""
+    """Picks frames, makes them small, and measures while they pass.
+
+    Args:
+        plan: the sizes wanted.
+        clock: tells when each frame is shown.
+        step_s: how long slices are to begin with.
+        rotation_deg: the clockwise turn that the player is told to make.
+        pixel_aspect: width of a pixel by its height.
+        chosen_s: which frames to keep, where that is known; no slices are made then.
+    """
 
     def __init__(
         self,
         plan: Plan,
+        clock: _Clock,
         *,
         step_s: float,
         rotation_deg: int,
-        rate: float,
         pixel_aspect: Fraction | None = None,
+        chosen_s: Collection[float] | None = None,
     ) -> None:
         self._plan = plan
-        self._picker = SlicePicker(count=plan.frame_count, step_s=step_s, keep=self._hold)
+        self._clock = clock
+        self._picker: SlicePicker[VideoFrame, VideoFrame] | ChosenPicker[VideoFrame, VideoFrame]
+        if chosen_s is None:
+            self._picker = SlicePicker(count=plan.frame_count, step_s=step_s, keep=self._hold)
+        else:
+            self._picker = ChosenPicker(chosen_s, keep=self._hold)
         self._rotation_deg = rotation_deg
-        self._interval_s = 1 / rate if 0 < rate <= 1000 else 0.04
         self._pixel_aspect = _believable(pixel_aspect)
-        self._times_s: list[float] = []
         self._small = self._text = (0, 0)
         self._shown = (0, 0)
         self._pixel_format = ""
         self._last: VideoFrame | None = None
         self._to_hold, self._to_small, self._to_text, self._to_look = (VideoReformatter() for _ in range(4))
-        self.first_s: float | None = None
 
     @property
     def count(self) -> int:
-        return len(self._times_s)
+        return len(self._clock.times_s)
+
+    @property
+    def first_s(self) -> float | None:
+        return self._clock.first_s
 
     @property
     def end_s(self) -> float:
-        """When the last frame has been shown for as long as it asks for, or as frames are usually shown."""
-        interval_s = self._interval_s
-        if self._last is not None and self._last.duration and self._last.time_base:
-            interval_s = min(float(self._last.duration * self._last.time_base), self._plan.limits.max_duration_s)
-        return self._times_s[-1] + interval_s
+        assert self._last is not None
+        return self._clock.end_s(self._last.duration, self._last.time_base)
 
     def offer(self, frame: VideoFrame) -> None:
-        time_s = self._time_s(frame)
-        limits = self._plan.limits
-        if time_s > limits.max_duration_s:
-            raise Refused("too_long", f"a frame at {time_s:.1f} s, {limits.max_duration_s:g} s allowed")
-        if self.count >= limits.max_frames:
-            raise Refused("too_many_frames", f"more than {limits.max_frames} frames")
-        if not self._times_s:
+        time_s = self._clock.tell(frame.time)
+        if self._last is None:
             self._set_sizes(frame)
-        self._times_s.append(time_s)
         self._last = frame
         self._picker.offer(time_s, frame)
 
@@ -482,7 +710,7 @@ class _Pictures:
             "fps": self.count / self.end_s if self.end_s > 0 else 0.0,
             "frame_count": self.count,
             "rotation_deg": self._rotation_deg,
-            "variable_frame_rate": _varies(self._times_s),
+            "variable_frame_rate": _varies(self._clock.times_s),
             "pixel_format": self._pixel_format,
         }
 
@@ -498,17 +726,6 @@ class _Pictures:
             "text_frame_times_s": [time_s for time_s, _ in readable],
         }
         return Decoded(about=about, raw=[*small, *text])
-
-    def _time_s(self, frame: VideoFrame) -> float:
-        """Seconds from the first frame. A frame without a believable time follows the one before it."""
-        time_s = frame.time
-        if self.first_s is None:
-            self.first_s = time_s or 0.0
-            return 0.0
-        before_s = self._times_s[-1]
-        if time_s is None or not 1e-4 < time_s - self.first_s - before_s <= self._plan.limits.max_duration_s:
-            return before_s + self._interval_s
-        return time_s - self.first_s
 
     def _set_sizes(self, frame: VideoFrame) -> None:
         width, height = float(frame.width * self._pixel_aspect), float(frame.height)
@@ -647,6 +864,11 @@ def _check_size(width: int, height: int, plan: Plan) -> None:
 
 def _codec_name(stream: Any) -> str:
     return str(stream.codec_context.name) if stream.codec_context is not None else "unknown"
+
+
+def _time_s(pts: int, time_base: Fraction) -> float:
+    """As PyAV works out `frame.time`, to the last bit."""
+    return float(pts) * time_base.numerator / time_base.denominator
 
 
 def _words_of(error: Exception) -> str:

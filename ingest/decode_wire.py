@@ -23,7 +23,8 @@ MAX_JSON_BYTES = 64 * 1024
 REQUEST = b"?"
 
 Sampling = Literal["full", "fast"]
-"""`full` decodes every frame; `fast` skips those that nothing refers to, and is another space."""
+"""`full` gives what decoding every frame gives, though it leaves out what changes nothing (`ingest/outlook.py`);
+`fast` never sees the frames that nothing refers to, and is another space."""
 
 
 class Kind(IntEnum):
@@ -45,6 +46,7 @@ class Limits:
     max_frames: int = 36_000
     max_streams: int = 8
     max_cpu_s: int = 25
+    """A file that has to be begun again, and decoded whole, gets it a second time."""
     max_wall_s: float = 60.0
     """What stops a child that waits instead of working."""
     extra_memory_bytes: int = 1 << 30

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Generic, TypeVar
 
 Seen = TypeVar("Seen")
@@ -82,3 +82,26 @@ class SlicePicker(Generic[Seen, Kept]):
                 if cell not in nearest or abs(time_s - middle_s) < abs(nearest[cell][0] - middle_s):
                     nearest[cell] = (time_s, frame)
             self._kept = list(nearest.values())
+
+
+class ChosenPicker(Generic[Seen, Kept]):
+    """Keeps the frames of given times: those that a `SlicePicker` was found to want, before any was decoded.
+
+    >>> picker = ChosenPicker({2.0}, keep=str)
+    >>> for second in (0, 2, 4):
+    ...     picker.offer(float(second), second)
+    >>> picker.finish(5.0)
+    [(2.0, '2')]
+    """
+
+    def __init__(self, times_s: Collection[float], keep: Callable[[Seen], Kept]) -> None:
+        self._times_s = times_s
+        self._keep = keep
+        self._kept: list[tuple[float, Kept]] = []
+
+    def offer(self, time_s: float, frame: Seen) -> None:
+        if time_s in self._times_s:
+            self._kept.append((time_s, self._keep(frame)))
+
+    def finish(self, duration_s: float) -> list[tuple[float, Kept]]:
+        return self._kept

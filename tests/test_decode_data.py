@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import os
+import resource
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ingest.clip import Clip, MediaError
@@ -147,3 +149,59 @@ def test_turns_are_those_of_the_display_matrix(outcomes: list[Outcome]) -> None:
     for outcome in turned:
         assert outcome.clip is not None
         assert outcome.clip.facts.rotation_deg == -int(float(outcome.row["rotation"])) % 360  # it counts leftward
+
+
+SPARED = ("open/videos", "localonly/videos", "localonly/labelled/panda70m_samples", "open/hostile", "localonly/hostile")
+
+
+@pytest.fixture(scope="module")
+def shared_files() -> list[Path]:
+    where = os.environ.get("FIRSTLOOK_BENCH_DATA")
+    if not where or not Path(where).is_dir():
+        pytest.skip("FIRSTLOOK_BENCH_DATA does not name a folder")
+    return [path for folder in SPARED for path in sorted((Path(where) / folder).rglob("*")) if path.is_file()]
+
+
+def decoded_by(child_module: str, files: list[Path]) -> tuple[list[Clip | MediaError], float]:
+    """What becomes of each file, and the CPU seconds of the children."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    outcomes: list[Clip | MediaError] = []
+    with DecodePool(child_module=child_module) as pool:
+        for path in files:
+            try:
+                outcomes.append(pool.decode(path))
+            except MediaError as error:
+                outcomes.append(error)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return outcomes, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def same(one: Clip | MediaError, other: Clip | MediaError) -> bool:
+    if isinstance(one, MediaError) or isinstance(other, MediaError):
+        return str(one) == str(other)
+    names = ("frames", "frame_times_s", "text_frames", "text_frame_times_s", "waveform")
+    equal = all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
+    return equal and one.facts == other.facts
+
+
+def test_what_is_left_out_in_decoding_changes_no_clip(shared_files: list[Path]) -> None:
+    whole, whole_cpu_s = decoded_by("whole_child", shared_files)
+    ours, ours_cpu_s = decoded_by("ingest.decode_child", shared_files)
+    assert [str(path) for path, a, b in zip(shared_files, whole, ours, strict=True) if not same(a, b)] == []
+    print(f"\n{len(whole)} files: {whole_cpu_s:.1f} CPU-s whole, {ours_cpu_s:.1f} CPU-s without what nobody wants")
+
+
+def test_most_clips_need_not_be_decoded_whole(shared_files: list[Path]) -> None:
+    whole, _ = decoded_by("whole_child", shared_files)
+    able = [
+        path
+        for path, clip in zip(shared_files, whole, strict=True)
+        if isinstance(clip, Clip) and clip.facts.video_codec in {"h264", "hevc"}
+    ]
+    sparing, sparing_cpu_s = decoded_by("sparing_child", able)
+    _, whole_cpu_s = decoded_by("whole_child", able)
+    not_spared = [outcome for outcome in sparing if isinstance(outcome, MediaError)]
+    print(f"\n{len(able) - len(not_spared)} of {len(able)} H.264 and HEVC clips are not decoded whole:")
+    print(f"{whole_cpu_s:.1f} CPU-s whole, {sparing_cpu_s:.1f} CPU-s without what nobody wants")
+    print("\n".join(f"{count:5} {why}" for why, count in Counter(map(str, not_spared)).most_common()))
+    assert len(not_spared) <= 0.15 * len(able)
