@@ -31,6 +31,7 @@ class Home:
     folder: Path
     ledger: Ledger
     blobs: Blobs
+    blobs_url: str
     tables_url: str
 
     @classmethod
@@ -61,10 +62,12 @@ class Home:
         if not create and not ledger_url and not (path / "ledger.sqlite").is_file():
             raise FileNotFoundError(f"no library at {path}; firstlook ingest PATHS makes one")
         path.mkdir(parents=True, exist_ok=True)
+        blobs_url = blobs_url or os.environ.get("FIRSTLOOK_BLOBS_URL") or str(path / "blobs")
         return cls(
             folder=path,
             ledger=Ledger(ledger_url or f"sqlite:///{path}/ledger.sqlite"),
-            blobs=Blobs(blobs_url or os.environ.get("FIRSTLOOK_BLOBS_URL") or str(path / "blobs")),
+            blobs=Blobs(blobs_url),
+            blobs_url=blobs_url,
             tables_url=tables_url or os.environ.get("FIRSTLOOK_TABLES_URL") or str(path / "tables"),
         )
 

@@ -33,6 +33,9 @@ class MediaError(Exception):
         self.reason = reason
         self.detail = detail
 
+    def __reduce__(self) -> tuple[type[MediaError], tuple[str, str]]:
+        return type(self), (self.reason, self.detail)  # it travels between processes
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Clip:

@@ -16,9 +16,8 @@ from contextlib import contextmanager
 
 from index.home import Home
 from index.ledger import Lease
-from index.records import Analysis, Failure, Space, Upload
+from index.records import Failure, Space, Upload, Video
 from index.table import VideoTable
-from ingest.fuse import TextEncoder, fuse
 
 PATIENCE_S = 900.0
 """So long a commit waits for another writer; a commit takes well under a second, building an index minutes."""
@@ -42,25 +41,29 @@ class Committer:
         self._ledger, self._space, self._owner, self._sleep = home.ledger, space, owner, sleep
         self._table: VideoTable = home.table(space)
 
-    def commit(self, analysed: Sequence[tuple[Upload, Analysis]], text: TextEncoder) -> None:
-        """Fuse, write the rows in one commit, acknowledge.
+    def commit(self, videos: Sequence[Video]) -> None:
+        """Write rows in one commit, then acknowledge them.
 
         Raises:
             TableBusy: the lease was not to be had.
             LeaseLost: it passed to somebody else before the acknowledgement; the uploads stay queued.
         """
-        if not analysed:
+        if not videos:
             return
         # An edit may have been analysed before its forerunner was committed; one row a video, and the newest counts.
-        in_order = sorted(analysed, key=lambda pair: pair[0].revision)
-        newest = {upload.video_id: (upload, analysis) for upload, analysis in in_order}
-        videos = fuse(list(newest.values()), text, self._space)
+        newest = {video.upload.video_id: video for video in sorted(videos, key=lambda video: video.upload.revision)}
+        rows = list(newest.values())
         with self._leased() as lease:
-            self._table.upsert(videos)
-            self._ledger.acknowledge([(video.upload, video.partial) for video in videos], self._space.id, lease)
+            self._table.upsert(rows)
+            self._ledger.acknowledge([(video.upload, video.partial) for video in rows], self._space.id, lease)
             if self._table.upkeep_is_due():
                 self._ledger.lease(self._space.id, self._owner, ttl_s=UPKEEP_LEASE_S)
                 self._table.optimize_if_due()
+
+    def restore(self, videos: Sequence[Video]) -> None:
+        """Write rows that the ledger calls videos already: the table is derived, and can lose some."""
+        with self._leased():
+            self._table.upsert(videos)
 
     def fail(self, failures: Sequence[tuple[Upload, Failure]]) -> None:
         """Write failures down; the row of an earlier revision goes, since an upload is a video or a failure."""

@@ -1,51 +1,63 @@
-"""Ingest, the whole story on one machine. Read it from the top.
+"""Ingest, the whole story. Read it from the top.
 
     1. register    what was named becomes uploads in the ledger, originals become blobs
-    2. claim       a worker leases a chunk of waiting uploads
+    2. claim       chunks of waiting uploads are leased
     3. decode      in a sandboxed child: untrusted bytes become a `Clip`, or a `MediaError`
     4. encode      clips become analyses, which are blobs; the same bytes are never analysed twice
-    5. commit      uploads and analyses are fused into rows; the table first, then the ledger
+                   uploads and analyses are fused into videos
+    5. commit      videos become rows; the table first, then the ledger
 
 Every upload ends as exactly one `Video` or one `Failure`, whatever is killed on the way: each step leaves behind
 something whole that the next run finds, and nothing is said to be done before it is.
 
-Work runs in threads, one a core: while one waits for its decode child, another encodes. Ray runs the same functions
-in processes (`ingest/cluster.py`).
+Who decodes and encodes is a `Crew`: threads of this process, one a core (`Threads`, below), or processes on Ray
+(`ingest/cluster.py`). Both do it by the same two functions, `decode_chunk` and `encode_chunk`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event, Lock
-from typing import Protocol
+from threading import Event
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 from threadpoolctl import threadpool_limits
 
-from index.blobs import analysis_key, original_key, thumbnail_key
+from index.blobs import Blobs, analysis_key, original_key, thumbnail_key
 from index.home import Home
 from index.ledger import CHILD_DEATHS_MAX, Claimed, owner_name
-from index.records import Analysis, Failure, Space, Upload
+from index.records import Analysis, Failure, Space, Upload, Video
 from ingest.clip import Clip, MediaError
 from ingest.commit import Committer
 from ingest.decode import ChildDied
 from ingest.encode import Encoders, analyse, complete, thumbnail_jpeg
+from ingest.fuse import fuse
 from ingest.register import Given, register
 from ingest.uploads import Source, local_path
 
 CHUNK = 4
-"""Uploads that a worker leases, decodes and encodes together; also what a kill can cost it. With 8, 40 clips took a
-fifth longer on two cores, which were idle in turns; the CPU seconds are the same."""
+"""Uploads that are leased, decoded and encoded together; also what a kill can cost. With 8, 40 clips took a fifth
+longer on two cores, which were idle in turns; the CPU seconds are the same."""
 COMMIT_ROWS = 64
 COMMIT_SECONDS = 2.0
 """Rows wait for each other so long at most: a commit costs the same for one row as for sixty-four."""
+COMMIT_SHARE = 0.05
+"""Of the time, for commits: they grow with the table, so the larger it is, the more rows wait for each."""
+WAITING_ROWS_MAX = 4_096
+"""So many rows may wait for a commit that takes long (an index is built, say) before no more work is begun."""
 RENEW_SECONDS = 60.0
 PATIENCE_SECONDS = 0.5
+STANDSTILL_S = 900.0
+"""Longer than a lease (600 s) that somebody who died far away left behind: whoever stands still longer is stuck."""
+WORKER_DEATHS_MAX = 5
+"""So often may an upload be in hand, alone, when its worker dies, before it is quarantined: once or twice is chance."""
 LIMITS_OF_THE_FILE = ("cpu_limit", "memory_limit")
 """A child that hits these will hit them again: no second try. Any other death may have been the machine's."""
 
@@ -66,12 +78,27 @@ class Engine:
 
 
 @dataclass(slots=True, kw_only=True)
-class Outcome:
-    """What became of one chunk: every upload of it is in exactly one of the three."""
+class Decoded:
+    """A chunk between its two halves: what has to be encoded, what need not be, and what cannot be."""
 
-    analysed: list[tuple[Upload, Analysis]] = field(default_factory=list)
+    clips: dict[str, Clip] = field(default_factory=dict)
+    """By content."""
+    known: dict[str, Analysis] = field(default_factory=dict)
+    """By content: the same bytes were analysed before."""
     failed: list[tuple[Upload, Failure]] = field(default_factory=list)
     killed_child: list[tuple[Upload, ChildDied]] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What became of one chunk: every upload of it is in one list, or was cut off by a stop and stays leased."""
+
+    videos: list[Video] = field(default_factory=list)
+    failed: list[tuple[Upload, Failure]] = field(default_factory=list)
+    killed_child: list[tuple[Upload, ChildDied]] = field(default_factory=list)
+    lost_worker: list[Upload] = field(default_factory=list)
+    """The process that had these in hand is gone, or its machine; nobody knows which of them it was, if any."""
+    how_lost: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,16 +106,41 @@ class Step:
     """What a progress display hears after each finished chunk and each commit."""
 
     committed: int = 0
+    video_s: float = 0.0
+    """Length of the videos committed."""
+    commit_s: float = 0.0
+    """How long the commit took."""
     failed: int = 0
+    reasons: tuple[str, ...] = ()
+    """Of the failures."""
+    child_deaths: int = 0
+    lost_workers: int = 0
+
+
+class Crew(Protocol):
+    """Whoever decodes and encodes."""
+
+    @property
+    def slots(self) -> int:
+        """How many chunks it wants to have in hand at once."""
+
+    def submit(self, chunk: Sequence[Claimed]) -> Future[Outcome]:
+        """Begin with a chunk. Its future fails only with errors of ours."""
+
+    def hurry(self) -> None:
+        """End after the files in hand; what is cut off stays leased."""
+
+
+class StandsStill(Exception):
+    """Nothing has ended for too long. What is done is kept, and the rest waits."""
 
 
 def ingest(
     sources: Iterable[Source | Failure],
     home: Home,
-    space_id: str,
-    open_engine: Callable[[], AbstractContextManager[Engine]],
+    space: Space,
+    open_crew: Callable[[], AbstractContextManager[Crew]],
     *,
-    workers: int,
     in_place: bool = False,
     stop: Event | None = None,
     on_registered: Callable[[int], None] = lambda count: None,
@@ -99,9 +151,8 @@ def ingest(
     Args:
         sources: from `uploads.discover`.
         home: where everything is kept.
-        space_id: the space to ingest into.
-        open_engine: loads the models and starts the decode children; not called when nothing waits.
-        workers: threads, each with a decode child.
+        space: the space to ingest into.
+        open_crew: loads the models and starts the workers; not called when nothing waits.
         stop: set it to end early; unfinished uploads stay queued.
         on_registered: hears the number of sources written down, batch by batch.
         on_step: hears how the work goes on.
@@ -110,10 +161,10 @@ def ingest(
         What this call named; where each of it stands is in the ledger.
     """
     stop = stop or Event()
-    given = register(sources, home, space_id, in_place=in_place, stop=stop, on_progress=on_registered)
-    if home.ledger.counts(space_id)["pending"] and not stop.is_set():
-        with open_engine() as engine:
-            work_off(home, engine, workers=workers, stop=stop, on_step=on_step)
+    given = register(sources, home, space.id, in_place=in_place, stop=stop, on_progress=on_registered)
+    if home.ledger.pending(space.id) and not stop.is_set():
+        with open_crew() as crew:
+            work_off(home, space, crew, stop=stop, on_step=on_step)
     return given
 
 
@@ -135,189 +186,345 @@ def reconcile(home: Home, space: Space) -> int:
     return len(videos - rows)
 
 
-def work_off(home: Home, engine: Engine, *, workers: int, stop: Event, on_step: Callable[[Step], None]) -> None:
-    """Work until nothing waits in the space: chunks in threads, commits here."""
-    ledger, space, owner = home.ledger, engine.space, owner_name()
-    committer = Committer(home, space, owner)
-    analyst = Analyst(home, engine)
-    ready: list[tuple[Upload, Analysis]] = []
-    running: dict[Future[Outcome], list[str]] = {}
-    errors: list[BaseException] = []
-    suspects: list[str] = []
-    committed_at = renewed_at = time.monotonic()
+def work_off(
+    home: Home,
+    space: Space,
+    crew: Crew,
+    *,
+    stop: Event,
+    on_step: Callable[[Step], None] = lambda step: None,
+    standstill_s: float = STANDSTILL_S,
+) -> None:
+    """Work until nothing waits in the space: the crew decodes and encodes, and what it made is committed here.
 
-    def commit() -> None:
-        nonlocal committed_at
-        committer.commit(ready, engine.encoders.text)
-        on_step(Step(committed=len(ready)))
-        ready.clear()
-        committed_at = time.monotonic()
-
-    one_blas_thread = threadpool_limits(1, user_api="blas")  # the cores are taken: a second one a call would only spin
-    with one_blas_thread, ThreadPoolExecutor(workers, thread_name_prefix="analyse") as pool:
+    Raises:
+        StandsStill: nothing has ended for `standstill_s`; the message says what was in hand.
+        Exception: an error of ours; what was done before is kept, and what was in hand comes last next time.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="commit") as committing:
+        shift = _Shift(home, space, crew, committing, stop, on_step)
         try:
-            while True:
-                while len(running) <= workers and not stop.is_set():  # one chunk ahead, so that no thread waits
-                    chunk = ledger.claim(space.id, owner, CHUNK)
-                    if not chunk:
-                        break
-                    running[pool.submit(analyst.work, chunk, stop)] = [claimed.upload.video_id for claimed in chunk]
-                if not running:
-                    commit()
-                    if stop.is_set() or not ledger.counts(space.id)["pending"]:
-                        break
-                    stop.wait(PATIENCE_SECONDS)  # another ingest has the rest in hand; should it die, we take over
-                    continue
-                for future in wait(running, timeout=COMMIT_SECONDS, return_when=FIRST_COMPLETED).done:
-                    video_ids = running.pop(future)
-                    if (error := future.exception()) is not None:  # ours: what is done is kept, then it stops loudly
-                        errors.append(error)
-                        suspects += video_ids
-                        stop.set()
-                        continue
-                    outcome = future.result()
-                    ready += outcome.analysed
-                    failed = outcome.failed + _count_deaths(outcome.killed_child, home, space.id, owner)
-                    committer.fail(failed)
-                    on_step(Step(failed=len(failed)))
-                now = time.monotonic()
-                if len(ready) >= COMMIT_ROWS or now - committed_at > COMMIT_SECONDS:
-                    commit()
-                if now - renewed_at > RENEW_SECONDS:
-                    ledger.renew(space.id, owner)
-                    renewed_at = now
+            while shift.has_work():
+                shift.take_on()
+                shift.take_in()
+                shift.commit_if_due()
+                shift.renew_if_due()
+                shift.watch(standstill_s)
         except BaseException:
-            stop.set()  # this block itself fell over: the threads end after the file in hand
+            stop.set()
+            crew.hurry()
             raise
         finally:
-            wait(running)
-            ledger.release(space.id, owner, suspects=suspects)
-    if errors:
-        raise errors[0]
+            shift.end()
 
 
-def _count_deaths(
-    killed: Sequence[tuple[Upload, ChildDied]], home: Home, space_id: str, owner: str
-) -> list[tuple[Upload, Failure]]:
-    """Count dead children against their uploads: each is handed back for another try, until its last one."""
-    quarantined = []
-    for upload, died in killed:
-        deaths = home.ledger.child_died(upload, space_id, owner)
-        if deaths >= CHILD_DEATHS_MAX:
-            detail = f"killed its decode child {deaths} times, at last so: {died.reason}: {died.detail}"
-            quarantined.append((upload, _failure(upload, MediaError("quarantined", detail))))
-        else:
-            home.ledger.release(space_id, owner, only=[upload.video_id])
-    return quarantined
+class _Shift:
+    """The state of one `work_off`: what is in hand, what is ready, and when something last happened."""
+
+    def __init__(
+        self,
+        home: Home,
+        space: Space,
+        crew: Crew,
+        committing: ThreadPoolExecutor,
+        stop: Event,
+        on_step: Callable[[Step], None],
+    ) -> None:
+        self._home, self._ledger, self._space, self._crew = home, home.ledger, space, crew
+        self._committing, self._stop, self._on_step = committing, stop, on_step
+        self._owner = owner_name()
+        self._committer = Committer(home, space, self._owner)
+        self._in_hand: dict[Future[Outcome], list[Claimed]] = {}
+        self._aside: list[Claimed] = []
+        self._ready: list[Video] = []
+        self._commit: Future[float] | None = None
+        self._committed: list[Video] = []
+        self._died_alone = Counter[str]()
+        self._errors: list[BaseException] = []
+        self._suspects: list[str] = []
+        self._commit_due_at = self._ready_since = self._renewed_at = self._moved_at = time.monotonic()
+        self._stuck = False
+
+    def has_work(self) -> bool:
+        """Something is in hand or ready, or waits and may be taken on."""
+        if self._in_hand or self._ready or self._commit:
+            return True
+        return not self._stop.is_set() and self._ledger.pending(self._space.id)
+
+    def take_on(self) -> None:
+        """Fill the crew's hands."""
+        if self._stop.is_set():
+            self._crew.hurry()
+        while len(self._in_hand) < self._crew.slots and not self._stop.is_set():
+            chunk = self._not_in_hand(self._aside) or self._claim()
+            if not chunk:
+                break
+            if chunk := self._put_aside(chunk):
+                self._in_hand[self._crew.submit(chunk)] = chunk
+
+    def _claim(self) -> list[Claimed]:
+        if len(self._aside) >= CHUNK * self._crew.slots or len(self._ready) >= WAITING_ROWS_MAX:
+            return []
+        return self._ledger.claim(self._space.id, self._owner, CHUNK)
+
+    def take_in(self) -> None:
+        """Wait for the crew, and write down what it found; videos gather until they are committed."""
+        waiting_for: list[Future[Any]] = [*self._in_hand, *([self._commit] if self._commit else [])]
+        if not waiting_for:
+            if not self._ready:
+                self._stop.wait(PATIENCE_SECONDS)  # others have the rest in hand; should they die, we take over
+            return
+        for future in wait(waiting_for, timeout=PATIENCE_SECONDS, return_when=FIRST_COMPLETED).done:
+            chunk = self._in_hand.pop(future, None)
+            if chunk is None:
+                continue
+            if (error := future.exception()) is not None:  # ours: what is done is kept, then it stops loudly
+                self._errors.append(error)
+                self._suspects += [claimed.upload.video_id for claimed in chunk]
+                self._stop.set()
+                continue
+            self._write_down(future.result())
+
+    def _write_down(self, outcome: Outcome) -> None:
+        if not self._ready:
+            self._ready_since = time.monotonic()
+        self._ready += outcome.videos
+        failed = outcome.failed + self._count_deaths(outcome.killed_child) + self._count_lost(outcome)
+        self._committer.fail(failed)
+        if outcome.failed or outcome.videos or outcome.killed_child:
+            self._moved_at = time.monotonic()
+        self._on_step(
+            Step(
+                failed=len(failed),
+                reasons=tuple(failure.reason for _, failure in failed),
+                child_deaths=len(outcome.killed_child),
+                lost_workers=bool(outcome.lost_worker),
+            )
+        )
+
+    def _count_deaths(self, killed: Sequence[tuple[Upload, ChildDied]]) -> list[tuple[Upload, Failure]]:
+        """Count dead children against their uploads: each is handed back for another try, until its last one."""
+        quarantined = []
+        for upload, died in killed:
+            deaths = self._ledger.child_died(upload, self._space.id, self._owner)
+            if deaths >= CHILD_DEATHS_MAX:
+                detail = f"killed its decode child {deaths} times, at last so: {died.reason}: {died.detail}"
+                quarantined.append((upload, _failure(upload, MediaError("quarantined", detail))))
+            else:
+                self._ledger.release(self._space.id, self._owner, only=[upload.video_id])
+        return quarantined
+
+    def _count_lost(self, outcome: Outcome) -> list[tuple[Upload, Failure]]:
+        """Hand back what a dead worker had in hand: it comes last, and alone. What is alone too often is the cause."""
+        lost = outcome.lost_worker
+        if len(lost) == 1:
+            (upload,) = lost
+            self._died_alone[upload.video_id] += 1
+            if self._died_alone[upload.video_id] >= WORKER_DEATHS_MAX:
+                detail = f"its worker died {WORKER_DEATHS_MAX} times with nothing else in hand: {outcome.how_lost}"
+                return [(upload, _failure(upload, MediaError("quarantined", detail)))]
+        video_ids = [upload.video_id for upload in lost]
+        if video_ids:
+            self._ledger.release(self._space.id, self._owner, only=video_ids, suspects=video_ids)
+        return []
+
+    def commit_if_due(self) -> None:
+        """Commit in a thread of its own, one at a time: the crew must not wait for it."""
+        now = time.monotonic()
+        if self._commit is not None:
+            if not self._commit.done():
+                return
+            took_s = self._commit.result()
+            video_s = sum(video.facts.duration_s for video in self._committed)
+            self._on_step(Step(committed=len(self._committed), video_s=video_s, commit_s=took_s))
+            self._commit, self._committed, self._moved_at = None, [], now
+            self._commit_due_at = now + max(0.0, took_s / COMMIT_SHARE - took_s)
+        enough = len(self._ready) >= COMMIT_ROWS or now - self._ready_since >= COMMIT_SECONDS
+        if self._ready and (not self._in_hand or (enough and now >= self._commit_due_at)):
+            self._committed, self._ready = self._ready, []
+            self._commit = self._committing.submit(self._timed_commit, self._committed)
+
+    def _timed_commit(self, videos: Sequence[Video]) -> float:
+        started = time.monotonic()
+        self._committer.commit(videos)
+        return time.monotonic() - started
+
+    def renew_if_due(self) -> None:
+        if time.monotonic() - self._renewed_at > RENEW_SECONDS:
+            self._ledger.renew(self._space.id, self._owner)
+            self._renewed_at = time.monotonic()
+
+    def watch(self, standstill_s: float) -> None:
+        """Fail loudly when nothing has ended for too long, whoever is to blame."""
+        still_s = time.monotonic() - self._moved_at
+        if still_s < standstill_s or self._commit is not None:
+            return
+        self._stuck = True
+        uris = [claimed.upload.uri for chunk in self._in_hand.values() for claimed in chunk]
+        others = {owner: n for owner, n in self._ledger.holders(self._space.id).items() if owner != self._owner}
+        raise StandsStill(
+            f"nothing has ended for {still_s:.0f} s. In hand here: {', '.join(uris[:8]) or 'nothing'}"
+            f"{f' and {len(uris) - 8} more' if len(uris) > 8 else ''}; leased by others: "
+            f"{', '.join(f'{n} by {owner}' for owner, n in others.items()) or 'nothing'}. "
+            "What is done is kept, and the next run goes on"
+        )
+
+    def end(self) -> None:
+        """Keep what is done, hand back the rest, and say what went wrong."""
+        if not self._stuck:
+            wait(self._in_hand)
+        if self._commit is not None:
+            self._commit.result()
+        self._ledger.release(self._space.id, self._owner, suspects=self._suspects)
+        if self._errors:
+            raise self._errors[0]
+
+    def _not_in_hand(self, some: list[Claimed]) -> list[Claimed]:
+        """Take out of a list, up to a chunk, what has bytes that nobody has in hand."""
+        busy = {claimed.upload.content_sha256 for chunk in self._in_hand.values() for claimed in chunk}
+        free = [claimed for claimed in some if claimed.upload.content_sha256 not in busy][:CHUNK]
+        for claimed in free:
+            some.remove(claimed)
+        return free
+
+    def _put_aside(self, chunk: list[Claimed]) -> list[Claimed]:
+        """Put off uploads whose bytes somebody has in hand: they will find an analysis."""
+        now = self._not_in_hand(chunk)
+        self._aside += chunk
+        return now
 
 
-class Analyst:
-    """Turns chunks of claimed uploads into analyses; one object, many threads."""
+class Threads:
+    """A crew of threads in this process: while one waits for its decode child, another encodes.
 
-    def __init__(self, home: Home, engine: Engine) -> None:
-        self._home, self._engine = home, engine
-        self._locks = [Lock() for _ in range(256)]
+    Args:
+        blobs: where originals are and analyses go.
+        engine: the decode children and the encoders, shared by all.
+        workers: how many, with a decode child each.
+    """
 
-    def work(self, chunk: Sequence[Claimed], stop: Event) -> Outcome:
-        """Decode and encode what is not analysed yet; what a stop cuts off is in no list, and stays leased."""
-        outcome = Outcome()
-        with self._alone_with({claimed.upload.content_sha256 for claimed in chunk}):
-            analyses = self._known(chunk)
-            clips: dict[str, Clip] = {}
-            for claimed in chunk:
-                upload = claimed.upload
-                if stop.is_set() or upload.content_sha256 in analyses or upload.content_sha256 in clips:
-                    continue
-                try:
-                    clips[upload.content_sha256] = self._decode(upload)
-                except MediaError as error:
-                    if isinstance(error, ChildDied) and error.reason not in LIMITS_OF_THE_FILE:
-                        outcome.killed_child.append((upload, error))
-                    else:
-                        outcome.failed.append((upload, _failure(upload, error)))
-            try:
-                analyses |= self._encode(clips)
-            except Exception as error:
-                error.add_note("while encoding " + ", ".join(claimed.upload.uri for claimed in chunk))
-                raise
-        ended = {upload.video_id for upload, _ in [*outcome.failed, *outcome.killed_child]}
-        outcome.analysed = [
+    def __init__(self, blobs: Blobs, engine: Engine, workers: int) -> None:
+        self._blobs, self._engine = blobs, engine
+        self._stop = Event()
+        self.slots = workers + 1  # one chunk ahead, so that no thread waits
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="analyse")
+        self._one_blas_thread = threadpool_limits(1, user_api="blas")  # the cores are taken: more would only spin
+
+    def submit(self, chunk: Sequence[Claimed]) -> Future[Outcome]:
+        return self._pool.submit(self._work, chunk)
+
+    def hurry(self) -> None:
+        self._stop.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=not isinstance(error, StandsStill), cancel_futures=True)
+        self._one_blas_thread.restore_original_limits()
+
+    def _work(self, chunk: Sequence[Claimed]) -> Outcome:
+        engine = self._engine
+        with engine.encoders.timed("decode"):
+            decoded = decode_chunk(chunk, self._blobs, engine.space.id, engine.decoder, self._stop)
+        return encode_chunk(chunk, decoded, self._blobs, engine.space, engine.encoders)
+
+
+def decode_chunk(
+    chunk: Sequence[Claimed], blobs: Blobs, space_id: str, decoder: Decoder, stop: Event | None = None
+) -> Decoded:
+    """Decode what is not analysed yet; what a stop cuts off is nowhere in the answer.
+
+    An analysis with failed channels is taken as it is, unless its upload is tried again.
+    """
+    decoded = Decoded()
+    for claimed in chunk:
+        stored = _stored(claimed.upload.content_sha256, blobs, space_id)
+        if stored is not None and not (stored.partial and claimed.partial):
+            decoded.known[claimed.upload.content_sha256] = stored
+    for claimed in chunk:
+        upload = claimed.upload
+        if upload.content_sha256 in decoded.known or upload.content_sha256 in decoded.clips:
+            continue
+        if stop is not None and stop.is_set():
+            break
+        try:
+            with _original(upload, blobs) as path:
+                decoded.clips[upload.content_sha256] = decoder.decode(path)
+        except MediaError as error:
+            if isinstance(error, ChildDied) and error.reason not in LIMITS_OF_THE_FILE:
+                decoded.killed_child.append((upload, error))
+            else:
+                decoded.failed.append((upload, _failure(upload, error)))
+    return decoded
+
+
+def encode_chunk(chunk: Sequence[Claimed], decoded: Decoded, blobs: Blobs, space: Space, encoders: Encoders) -> Outcome:
+    """Encode clips, put thumbnails and analyses where a kill cannot take them, and fuse the uploads' rows."""
+    ended = {upload.video_id for upload, _ in [*decoded.failed, *decoded.killed_child]}
+    try:
+        analyses = decoded.known | _analysed(decoded.clips, blobs, space.id, encoders)
+        pairs = [
             (claimed.upload, analyses[claimed.upload.content_sha256])
             for claimed in chunk
             if claimed.upload.content_sha256 in analyses and claimed.upload.video_id not in ended
         ]
-        return outcome
+        with encoders.timed("fuse"):
+            videos = fuse(pairs, encoders.text, space) if pairs else []
+    except Exception as error:
+        error.add_note("while encoding " + ", ".join(claimed.upload.uri for claimed in chunk))
+        raise
+    return Outcome(videos=videos, failed=decoded.failed, killed_child=decoded.killed_child)
 
-    def _known(self, chunk: Sequence[Claimed]) -> dict[str, Analysis]:
-        """Analyses that stand already; one with failed channels is taken as it is unless its upload is retried."""
-        found = {}
-        for claimed in chunk:
-            content = claimed.upload.content_sha256
-            stored = self._stored(content)
-            if stored is not None and not (stored.partial and claimed.partial):
-                found[content] = stored
-        return found
 
-    def _stored(self, content: str) -> Analysis | None:
-        key = analysis_key(content, self._engine.space.id)
-        if not self._home.blobs.has(key):
-            return None
-        try:
-            return Analysis.from_bytes(self._home.blobs.get(key))
-        except ValueError:  # a torn or flipped blob is made again from the original, which is the truth
-            return None
+def _analysed(clips: dict[str, Clip], blobs: Blobs, space_id: str, encoders: Encoders) -> dict[str, Analysis]:
+    if not clips:
+        return {}
+    thumbnails = [_put_thumbnail(clip, blobs) for clip in clips.values()]
+    made = {}
+    for new in analyse(list(clips.items()), encoders, space_id, thumbnails=thumbnails):
+        old = _stored(new.content_sha256, blobs, space_id)
+        made[new.content_sha256] = new if old is None else complete(old, new)
+        blobs.put(analysis_key(new.content_sha256, space_id), made[new.content_sha256].to_bytes())
+    return made
 
-    def _decode(self, upload: Upload) -> Clip:
-        with self._engine.encoders.timed("decode"), self._original(upload) as path:
-            return self._engine.decoder.decode(path)
 
-    @contextmanager
-    def _original(self, upload: Upload) -> Iterator[Path]:
-        """The bytes as a file: our copy, or the file itself where it was taken in place."""
-        key = original_key(upload.content_sha256)
-        if self._home.blobs.has(key):
-            with self._home.blobs.local_copy(key) as path:
-                yield path
-            return
-        path = local_path(upload.uri)
-        if not path.is_file():
-            raise MediaError("original_gone", f"{path}: taken in place, and not there any more")
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != upload.content_sha256:
-                raise MediaError("original_changed", f"{path}: taken in place, and changed since; ingest it again")
-        yield path
+def _put_thumbnail(clip: Clip, blobs: Blobs) -> str | None:
+    jpeg = thumbnail_jpeg(clip)
+    if jpeg is None:
+        return None
+    name = hashlib.sha256(jpeg).hexdigest()
+    blobs.put(thumbnail_key(name), jpeg)
+    return name
 
-    def _encode(self, clips: dict[str, Clip]) -> dict[str, Analysis]:
-        """Encode, and put thumbnails and analyses where a kill cannot take them."""
-        if not clips:
-            return {}
-        thumbnails = [self._put_thumbnail(clip) for clip in clips.values()]
-        space_id = self._engine.space.id
-        analyses = analyse(list(clips.items()), self._engine.encoders, space_id, thumbnails=thumbnails)
-        made = {}
-        for new in analyses:
-            old = self._stored(new.content_sha256)
-            made[new.content_sha256] = new if old is None else complete(old, new)
-            self._home.blobs.put(analysis_key(new.content_sha256, space_id), made[new.content_sha256].to_bytes())
-        return made
 
-    def _put_thumbnail(self, clip: Clip) -> str | None:
-        jpeg = thumbnail_jpeg(clip)
-        if jpeg is None:
-            return None
-        name = hashlib.sha256(jpeg).hexdigest()
-        self._home.blobs.put(thumbnail_key(name), jpeg)
-        return name
+def _stored(content: str, blobs: Blobs, space_id: str) -> Analysis | None:
+    key = analysis_key(content, space_id)
+    if not blobs.has(key):
+        return None
+    try:
+        return Analysis.from_bytes(blobs.get(key))
+    except ValueError:  # a torn or flipped blob is made again from the original, which is the truth
+        return None
 
-    @contextmanager
-    def _alone_with(self, contents: set[str]) -> Iterator[None]:
-        """Hold these contents: two threads with the same bytes take turns, and the second finds an analysis."""
-        with ExitStack() as held:
-            for stripe in sorted(
-                {int(content[:2], 16) for content in contents}
-            ):  # in one order: nobody waits in a circle
-                held.enter_context(self._locks[stripe])
-            yield
+
+@contextmanager
+def _original(upload: Upload, blobs: Blobs) -> Iterator[Path]:
+    """The bytes as a file: our copy, or the file itself where it was taken in place."""
+    key = original_key(upload.content_sha256)
+    if blobs.has(key):
+        with blobs.local_copy(key) as path:
+            yield path
+        return
+    path = local_path(upload.uri)
+    if not path.is_file():
+        raise MediaError("original_gone", f"{path}: taken in place, and not there any more")
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != upload.content_sha256:
+            raise MediaError("original_changed", f"{path}: taken in place, and changed since; ingest it again")
+    yield path
 
 
 def _failure(upload: Upload, error: MediaError) -> Failure:

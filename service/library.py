@@ -37,7 +37,7 @@ from ingest.clip import MediaError
 from ingest.decode import DecodePool
 from ingest.decode_wire import Limits
 from ingest.encode import Encoders, TextEncoder
-from ingest.pipeline import Engine, Step
+from ingest.pipeline import Engine, Step, Threads
 from ingest.query import of_file, of_words
 from ingest.register import Given
 from ingest.spaces import FILE_QUERY_WEIGHTS, RECIPES, TEXT_QUERY_WEIGHTS, Recipe, open_space, open_text, recipe_of
@@ -235,9 +235,8 @@ class Library:
         given = pipeline.ingest(
             sources,
             self._home,
-            self.space.id,
-            lambda: self._engine(options, listener),
-            workers=options.workers,
+            self.space,
+            lambda: self._threads(options, listener),
             in_place=options.in_place,
             stop=stop,
             on_registered=listener.on_registered,
@@ -286,7 +285,7 @@ class Library:
         return self._words
 
     @contextmanager
-    def _engine(self, options: Options, listener: Listener) -> Iterator[Engine]:
+    def _threads(self, options: Options, listener: Listener) -> Iterator[pipeline.Crew]:
         encoders = self._encoders(options.workers, listener)
         pool = DecodePool(
             options.workers,
@@ -294,9 +293,10 @@ class Library:
             sampling=self._recipe.sampling,
             text_frames=encoders.onscreen is not None,
         )
-        with pool:
+        engine = Engine(space=self.space, decoder=pool, encoders=encoders)
+        with pool, Threads(self._home.blobs, engine, options.workers) as crew:
             listener.on_work(self._home.ledger.counts(self.space.id)["pending"])
-            yield Engine(space=self.space, decoder=pool, encoders=encoders)
+            yield crew
 
     def _summary(self, given: Given, seconds: float) -> Summary:
         standings = self._home.ledger.standings(given.video_ids, self.space.id)

@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.onscreen import Reading
+from index.home import Home
 from index.records import MediaFacts, Space
 from ingest.clip import Clip, MediaError
 from ingest.decode import ChildDied
 from ingest.encode import Encoders
-from ingest.pipeline import Engine
+from ingest.pipeline import Engine, Threads
 
 SPACE = Space(
     name="fake",
@@ -148,5 +149,9 @@ def fake_encoders(**replaced: Any) -> Encoders:
 
 
 @contextmanager
-def fake_engine(decoder: FakeDecoder, encoders: Encoders | None = None) -> Iterator[Engine]:
-    yield Engine(space=SPACE, decoder=decoder, encoders=encoders or fake_encoders())
+def fake_crew(
+    home: Home, decoder: FakeDecoder, encoders: Encoders | None = None, workers: int = 2
+) -> Iterator[Threads]:
+    engine = Engine(space=SPACE, decoder=decoder, encoders=encoders or fake_encoders())
+    with Threads(home.blobs, engine, workers) as crew:
+        yield crew

@@ -36,7 +36,7 @@ KILLED_AT = """
 import os, signal, sys
 from contextlib import nullcontext
 from pathlib import Path
-from fakes import SPACE, FakeDecoder, fake_engine
+from fakes import SPACE, FakeDecoder, fake_crew
 from index.blobs import Blobs
 from index.home import Home
 from index.ledger import Ledger
@@ -65,7 +65,7 @@ if place:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
     setattr(owner, name, then_die)
-ingest(discover([clips], None), home, SPACE.id, lambda: fake_engine(Logged()), workers=2)
+ingest(discover([clips], None), home, SPACE, lambda: fake_crew(home, Logged()))
 """
 
 

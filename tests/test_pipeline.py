@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import SPACE, FakeDecoder, FakeReader, FakeText, FakeVision, clip, fake_encoders, fake_engine, unit
+from fakes import SPACE, FakeDecoder, FakeReader, FakeText, FakeVision, clip, fake_crew, fake_encoders, unit
 
 from index.blobs import analysis_key
 from index.home import Home
 from index.ledger import owner_name
 from index.records import PRESENT, Analysis
 from ingest.commit import Committer
+from ingest.fuse import fuse
 from ingest.pipeline import Step, ingest, reconcile
 from ingest.register import Given
 from ingest.uploads import discover
@@ -51,9 +52,8 @@ def run(home: Home, *paths: Path, decoder: FakeDecoder | None = None, encoders: 
     return ingest(
         discover(paths, options.pop("manifest", None)),
         home,
-        SPACE.id,
-        lambda: fake_engine(decoder, encoders),
-        workers=2,
+        SPACE,
+        lambda: fake_crew(home, decoder, encoders),
         **options,
     )
 
@@ -335,5 +335,5 @@ def test_of_two_revisions_in_one_commit_the_newest_is_the_row(home: Home, folder
     assert upload is not None
     analysis = Analysis.from_bytes(home.blobs.get(analysis_key(upload.content_sha256, SPACE.id)))
     edited = replace(upload, revision=2, caption="edited")
-    Committer(home, SPACE, owner_name()).commit([(edited, analysis), (upload, analysis)], FakeText())
+    Committer(home, SPACE, owner_name()).commit(fuse([(edited, analysis), (upload, analysis)], FakeText(), SPACE))
     assert home.table(SPACE).get([video_id])[video_id].upload.caption == "edited"

@@ -1,0 +1,352 @@
+"""The same work on Ray: processes of this machine, or of a cluster. The only door to Ray here.
+
+```
+ driver ──► decode tasks ─────────────────────► encoders ───────────────► blobs
+ claims     a CPU and a decode child each       actors, weights once
+ commits ◄──────── videos and failures, a few KB each ──┘
+```
+
+A chunk is a coroutine of the driver (`RayCrew._analyse`), which reads from top to bottom. Workers see paths, blobs and
+the records of their chunk; never the ledger, never a table. What is in flight is bounded by the number of slots, so the
+memory is too. Ray itself repeats nothing: when a worker dies, its chunk goes back to the ledger, which knows what was
+in hand (Ray's own retries would run a poisonous file again and again, and its neighbours with it).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ingest import ray_token  # isort: skip  # before Ray, which reads its settings once, when it is imported
+
+import grpc
+import ray
+from ray.exceptions import (
+    ActorUnavailableError,
+    ObjectStoreFullError,
+    OutOfDiskError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
+from threadpoolctl import threadpool_limits
+
+from index.blobs import Blobs
+from index.ledger import Claimed
+from index.records import Space
+from ingest.decode import DecodePool
+from ingest.decode_wire import Limits
+from ingest.encode import Encoders
+from ingest.pipeline import Decoded, Decoder, Outcome, decode_chunk, encode_chunk
+from ingest.spaces import open_space, recipe_of
+
+_ray: Any = ray  # some of its functions have no types
+LOCAL = "local"
+STORE_BYTES = 512 << 20
+"""Shared memory of a local Ray. Clips of a chunk are 30 MB; it once grows to what it may and then stays."""
+ENCODERS_START_S = 600.0
+"""Loading weights takes seconds; until an autoscaler has brought a machine, minutes."""
+CONNECT_S = 10.0
+TOLD = "docs/cluster.md tells how to start a cluster with a token"
+_CHECK_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
+"""What any client may ask of a cluster first; src/ray/protobuf/gcs_service.proto."""
+
+
+class ClusterRefused(Exception):
+    """A cluster that we do not connect to, or that does not let us."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pools:
+    """How many do what. The defaults are one machine's: a decode slot a core, and one encoder with as many threads."""
+
+    decoders: int | None = None
+    """Chunks decoded at once, a CPU each; default: every CPU of the cluster. More than there are makes it grow."""
+    encoders: int | None = None
+    """Encoders, each with its own copy of the weights; default: one a machine, or what the GPUs hold."""
+    threads: int | None = None
+    """Chunks that one encoder works on at once; default: the CPUs of a machine."""
+    gpus: float = 0.0
+    """Of an encoder; .25 puts four on a GPU. Those of the space `local` compute on the CPU alone."""
+    cpus: float = 0.0
+    """That an encoder keeps from others. 0: it shares them with decoding, and whoever has work runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kit:
+    """Everything that a worker needs to know; it travels, so it holds no open thing."""
+
+    blobs_url: str
+    space: Space
+    limits: Limits = field(default_factory=Limits)
+    open_decoder: Callable[[Kit], Decoder] | None = None
+    """Default: a pool of one decode child."""
+    open_encoders: Callable[[Kit, int], Encoders] | None = None
+    """Of a number of threads; default: those of the space."""
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Tells kits apart in a process that outlives one."""
+
+    def decoder(self) -> Decoder:
+        if self.open_decoder is not None:
+            return self.open_decoder(self)
+        sampling, reads_text = recipe_of(self.space).sampling, "onscreen" in self.space.spec["encoders"]
+        return DecodePool(1, limits=self.limits, sampling=sampling, text_frames=reads_text)
+
+    def encoders(self, threads: int) -> Encoders:
+        if self.open_encoders is not None:
+            return self.open_encoders(self, threads)
+        return open_space(recipe_of(self.space), threads=threads, recorded=self.space)[0]
+
+
+@contextmanager
+def connected(address: str, *, cores: int | None = None) -> Iterator[None]:
+    """Be connected to Ray for as long as the block lasts.
+
+    Args:
+        address: `local` starts one on this machine that ends with us, with a token that nobody else knows; `auto` or
+            `host:port` is a cluster, with a token in `RAY_AUTH_TOKEN` or a file, as Ray documents it.
+        cores: of a local one; default those that this process may use.
+
+    Raises:
+        ClusterRefused: the cluster is open to everybody, we have no token, or it is not the right one.
+    """
+    if not ray_token.IN_FORCE:
+        raise ClusterRefused(f"{ray_token.PROBLEM}; without a token Ray lets anybody run code. {TOLD}")
+    if address == LOCAL:
+        ray.init(
+            num_cpus=cores or len(os.sched_getaffinity(0)),
+            include_dashboard=False,
+            object_store_memory=STORE_BYTES,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    else:
+        found = _gcs_address(address)
+        _refuse_open(found)
+        try:
+            ray.init(address=found, log_to_driver=True, logging_level=logging.WARNING)
+        except ConnectionError as error:
+            whose = "we have none" if ray_token.OUR_OWN else "ours is not its own"
+            raise ClusterRefused(f"the cluster at {found} wants a token, and {whose}: {error}. {TOLD}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def crew(kit: Kit, pools: Pools | None = None, *, on_message: Callable[[str], None] = print) -> Iterator[RayCrew]:
+    """Start decoders and encoders on the Ray that we are connected to; all encoders are there before the first chunk.
+
+    Raises:
+        TimeoutError: the encoders did not start; the message says what Ray has and what was asked for.
+    """
+    started = RayCrew(kit, _sized(pools or Pools()))
+    try:
+        started.wait_until_full()
+        on_message(started.describe())
+        yield started
+    finally:
+        started.close()
+
+
+class RayCrew:
+    """Decoders and encoders on Ray, as a `Crew`. Use `crew`, which waits until it is complete."""
+
+    def __init__(self, kit: Kit, pools: _Sized) -> None:
+        self._kit, self._pools = ray.put(kit), pools
+        self.slots = pools.decoders + pools.encoders * pools.threads + 1
+        self._encoders = [self._new_encoder(kit) for _ in range(pools.encoders)]
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="chunks", daemon=True)
+        self._thread.start()
+        self._revivals: set[asyncio.Task[None]] = set()
+        self._free: asyncio.Queue[Any] = asyncio.Queue()
+        for encoder in self._encoders * pools.threads:
+            self._free.put_nowait(
+                encoder
+            )  # none waits in the encoder itself: its death costs what it works on, no more
+
+    def describe(self) -> str:
+        p = self._pools
+        each = f"{p.threads} threads" + (f", {p.gpus:g} GPU" if p.gpus else "")
+        return f"on Ray: {p.decoders} decoders, {p.encoders} encoders of {each}"
+
+    def wait_until_full(self) -> None:
+        asked = [encoder.ready.remote() for encoder in self._encoders]
+        ready, missing = ray.wait(asked, num_returns=len(asked), timeout=ENCODERS_START_S)
+        ray.get(ready)
+        if missing:
+            raise TimeoutError(
+                f"{len(missing)} of {len(asked)} encoders did not start within {ENCODERS_START_S:.0f} s: each wants "
+                f"{self._pools.gpus:g} GPU and {self._pools.cpus:g} CPU, and Ray has {_resources()}"
+            )
+
+    def submit(self, chunk: Sequence[Claimed]) -> Future[Outcome]:
+        return asyncio.run_coroutine_threadsafe(self._analyse(chunk), self._loop)
+
+    def hurry(self) -> None:
+        """A chunk is seconds: what is in hand is finished."""
+
+    def close(self) -> None:
+        for encoder in self._encoders:
+            ray.kill(encoder)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    async def _analyse(self, chunk: Sequence[Claimed]) -> Outcome:
+        """The way of one chunk. A worker's death is told as the outcome; an error of ours is raised."""
+        try:
+            decoding: Any = _decode
+            all_that_came, decoded = decoding.remote(self._kit, chunk)
+            outcome: Outcome | None = await all_that_came
+            return outcome or await self._encode(chunk, decoded)
+        except (ObjectStoreFullError, OutOfDiskError) as error:
+            raise OSError(f"Ray's shared memory is full, and so is the disk behind it: {error}") from error
+        except RayError as error:
+            cause = error.cause if isinstance(error, RayTaskError) else error
+            if not isinstance(cause, RayError):
+                raise cause from error
+            return Outcome(lost_worker=[claimed.upload for claimed in chunk], how_lost=_in_a_line(cause))
+
+    async def _encode(self, chunk: Sequence[Claimed], decoded: Any) -> Outcome:
+        encoder = await self._free.get()
+        if isinstance(encoder, RayError):
+            self._free.put_nowait(encoder)
+            raise RuntimeError("an encoder died and does not start again") from encoder
+        try:
+            outcome: Outcome = await encoder.encode.remote(chunk, decoded)
+        except RayActorError:
+            self._revivals.add(asyncio.create_task(self._revive(encoder)))  # kept, or it might be collected
+            raise
+        except BaseException:
+            self._free.put_nowait(encoder)
+            raise
+        self._free.put_nowait(encoder)
+        return outcome
+
+    async def _revive(self, encoder: Any) -> None:
+        """Ray starts a dead encoder again; it is free once it has loaded its weights."""
+        while True:
+            try:
+                await encoder.ready.remote()
+                self._free.put_nowait(encoder)
+                return
+            except ActorUnavailableError:
+                await asyncio.sleep(0.2)
+            except RayError as error:  # whoever waits for an encoder has to hear it
+                self._free.put_nowait(error)
+                return
+
+    def _new_encoder(self, kit: Kit) -> Any:
+        p = self._pools
+        options: dict[str, Any] = {"num_cpus": p.cpus, "num_gpus": p.gpus, "scheduling_strategy": "SPREAD"}
+        options |= {"max_concurrency": p.threads, "max_restarts": -1, "max_task_retries": 0}
+        return _Encoder.options(**options).remote(kit, p.threads)  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sized:
+    """`Pools` with every number known."""
+
+    decoders: int
+    encoders: int
+    threads: int
+    gpus: float
+    cpus: float
+
+
+def _sized(pools: Pools) -> _Sized:
+    nodes = [node for node in _ray.nodes() if node["Alive"]]
+    cpus = [int(node["Resources"].get("CPU", 0)) for node in nodes]
+    gpus = sum(node["Resources"].get("GPU", 0.0) for node in nodes)
+    encoders = pools.encoders or (int(gpus / pools.gpus) if pools.gpus else sum(count > 0 for count in cpus))
+    return _Sized(
+        decoders=pools.decoders or max(1, sum(cpus)),
+        encoders=max(1, encoders),
+        threads=pools.threads or max(1, *cpus),
+        gpus=pools.gpus,
+        cpus=pools.cpus,
+    )
+
+
+_decoders: dict[str, Decoder] = {}
+"""Of this process: Ray gives it one task after the other, and the decode child lives on between them."""
+
+
+@ray.remote(num_cpus=1, num_returns=2, max_retries=0)
+def _decode(kit: Kit, chunk: Sequence[Claimed]) -> tuple[Outcome | None, Decoded | None]:
+    """Decode a chunk. Two answers, so that the driver hears of it without fetching the pictures.
+
+    Returns:
+        The outcome, None where something is left to encode; and then what that is.
+    """
+    if kit.key not in _decoders:
+        _decoders[kit.key] = kit.decoder()
+    decoded = decode_chunk(chunk, Blobs(kit.blobs_url), kit.space.id, _decoders[kit.key])
+    if decoded.clips or decoded.known:
+        return None, decoded
+    return Outcome(failed=decoded.failed, killed_child=decoded.killed_child), None
+
+
+@ray.remote
+class _Encoder:
+    """Encodes chunks, several at once; its weights are loaded once."""
+
+    def __init__(self, kit: Kit, threads: int) -> None:
+        threadpool_limits(1, user_api="blas")
+        self._kit, self._blobs = kit, Blobs(kit.blobs_url)
+        self._encoders = kit.encoders(threads)
+
+    def ready(self) -> None:
+        """Answered once the weights are loaded."""
+
+    def encode(self, chunk: Sequence[Claimed], decoded: Decoded) -> Outcome:
+        return encode_chunk(chunk, decoded, self._blobs, self._kit.space, self._encoders)
+
+
+def _refuse_open(address: str) -> None:
+    """A cluster without a token runs anybody's code: we ask it something without one, and want to be sent away."""
+    with grpc.insecure_channel(address) as channel:
+        try:
+            channel.unary_unary(_CHECK_ALIVE)(b"", timeout=CONNECT_S)
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+                return
+            raise ClusterRefused(f"no Ray cluster answers at {address}: {error.code().name}") from error
+    raise ClusterRefused(f"the cluster at {address} answers without a token: anybody may run code on it. {TOLD}")
+
+
+def _gcs_address(address: str) -> str:
+    """`auto` as an address: Ray's own rules, which look at `RAY_ADDRESS` and at what runs on this machine."""
+    if address.startswith("ray://"):
+        raise ClusterRefused(
+            f"{address}: Ray's client protocol is not supported, since the driver has to outlive your connection; "
+            "use `ray job submit`, or the host:port of the head from inside the cluster"
+        )
+    from ray._private.services import canonicalize_bootstrap_address
+
+    try:
+        found = canonicalize_bootstrap_address(address)
+    except (ConnectionError, ValueError) as error:
+        raise ClusterRefused(f"no Ray cluster at {address!r}: {error}") from error
+    if found is None:
+        raise ClusterRefused(f"no Ray cluster at {address!r}")
+    return str(found)
+
+
+def _resources() -> str:
+    free, total = _ray.available_resources(), _ray.cluster_resources()
+    return ", ".join(f"{free.get(name, 0):g} of {total.get(name, 0):g} {name}s free" for name in ("GPU", "CPU"))
+
+
+def _in_a_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"[:300]
