@@ -21,6 +21,8 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,6 +30,27 @@ import fsspec
 
 _FICLONE = 0x40049409  # linux/fs.h: share the blocks of another file (btrfs, XFS, bcachefs)
 _CHUNK_BYTES = 1 << 20
+ARRIVING = ".arriving-"
+"""Prefix of a file that has not taken its place yet; a kill leaves it behind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A blob as it lies there."""
+
+    key: str
+    size: int
+    mtime_s: float
+    """When it was written, seconds since 1970."""
+
+    @property
+    def name(self) -> str:
+        """The digest that it is named by; for what is still arriving, whatever it is called."""
+        return self.key.rpartition("/")[2].partition(".")[0] if not self.arriving else self.key.rpartition("/")[2]
+
+    @property
+    def arriving(self) -> bool:
+        return self.key.rpartition("/")[2].startswith(ARRIVING)
 
 
 class Blobs:
@@ -85,6 +108,43 @@ class Blobs:
                     shutil.copyfileobj(copy, target, _CHUNK_BYTES)
         return digest
 
+    def stored(self, kind: str) -> Iterator[Stored]:
+        """Everything under `original`, `thumbnail` or `analysis/<space>`, in no promised order, leftovers included."""
+        if self._folder is not None:
+            yield from _walk(self._folder / kind, kind)
+            return
+        if not self._remote.exists(f"{self._prefix}/{kind}"):
+            return
+        for path, facts in self._remote.find(f"{self._prefix}/{kind}", detail=True).items():
+            key = path.removeprefix("/").removeprefix(self._prefix.removeprefix("/")).removeprefix("/")
+            yield Stored(key=key, size=int(facts["size"] or 0), mtime_s=_written_s(facts))
+
+    def spaces(self) -> list[str]:
+        """The ids of the spaces that have analyses here."""
+        if self._folder is not None:
+            folder = self._folder / "analysis"
+            return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        folders = f"{self._prefix}/analysis"
+        if not self._remote.exists(folders):
+            return []
+        return sorted(path.rstrip("/").rpartition("/")[2] for path in self._remote.ls(folders, detail=False))
+
+    def sha256(self, key: str) -> str:
+        """The digest of a blob as it reads now, a piece at a time.
+
+        Raises:
+            FileNotFoundError: there is none of this name.
+        """
+        with self.local_copy(key) as path, path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def delete(self, key: str) -> None:
+        """Take a blob away; one that is gone already is no error."""
+        if self._folder is not None:
+            (self._folder / key).unlink(missing_ok=True)
+        elif self._remote.exists(f"{self._prefix}/{key}"):
+            self._remote.rm_file(f"{self._prefix}/{key}")
+
     def path_of(self, key: str) -> Path | None:
         """Where a blob lies as a file; None where it has to be fetched first (`local_copy`)."""
         return None if self._folder is None else self._folder / key
@@ -118,11 +178,36 @@ def analysis_key(content_sha256: str, space_id: str) -> str:
     return f"analysis/{space_id}/{content_sha256[:2]}/{content_sha256}.safetensors"
 
 
+def _walk(folder: Path, key: str) -> Iterator[Stored]:
+    try:
+        entries = list(os.scandir(folder))  # a folder holds a 256th of them
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path), f"{key}/{entry.name}")
+            continue
+        try:
+            facts = entry.stat()
+        except FileNotFoundError:  # it has taken its place, or was deleted, since the folder was read
+            continue
+        yield Stored(key=f"{key}/{entry.name}", size=facts.st_size, mtime_s=facts.st_mtime)
+
+
+def _written_s(facts: dict[str, Any]) -> float:
+    """When an object was written; each kind of store calls it otherwise, and one that does not say counts as old."""
+    for name in ("mtime", "LastModified", "last_modified", "created"):
+        value = facts.get(name)
+        if value is not None:
+            return value.timestamp() if isinstance(value, datetime) else float(value)
+    return 0.0
+
+
 @contextmanager
 def _arriving(target: Path, *, place: bool = True) -> Iterator[Any]:
     """Open a file beside `target` that takes its place when the block ends well, and vanishes when it does not."""
     _make_folder(target.parent)
-    file = tempfile.NamedTemporaryFile("w+b", dir=target.parent, prefix=".arriving-", delete=False)  # noqa: SIM115
+    file = tempfile.NamedTemporaryFile("w+b", dir=target.parent, prefix=ARRIVING, delete=False)  # noqa: SIM115
     try:
         with file:
             yield file

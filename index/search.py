@@ -50,6 +50,7 @@ SPARE = 64
 """So many more than k rows are chosen by quick sums and then scored exactly; also how many ties at the edge are
 broken by id."""
 MASKS_KEPT = 64
+SAME_SCORE = 1e-9
 
 
 class QueryError(ValueError):
@@ -167,6 +168,47 @@ class Searcher:
                 self._blocks = {f.key: self._blocks.get(f.key) or snapshot.block(f) for f in fragments}
                 self._rows = _Rows(list(self._blocks.values()) or [snapshot.block_of(_NO_ROWS)], snapshot.version)
             return self._rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """How an index answers beside a search that scores every row."""
+
+    asked: int
+    """Rows of the table, each asked for by its own vectors."""
+    recall: float
+    """Of the k rows most like each, the share that the index finds too; 1 where nothing was asked."""
+    lost: tuple[str, ...]
+    """Ids of those asked for that the index does not find by their own vectors."""
+
+
+def probe(snapshot: Snapshot, *, rows: int, k: int = 10, seed: int = 0) -> Probe:
+    """Ask the vector index for some rows, from every file of rows at least one, and compare with all rows scored.
+
+    Rows are scored a file at a time, so that a table of any size fits into memory.
+    """
+    drawn = snapshot.block_of(snapshot.some_row_ids(rows, seed))
+    wanted, names = [], []
+    for video_id, vector, present in zip(drawn.video_ids.tolist(), drawn.vectors, drawn.present, strict=True):
+        if present.any():
+            query = Query(vectors=_apart(vector, present, snapshot.space), k=k, include_hidden=True)
+            wanted.append(_Wanted.of(query, snapshot.space))
+            names.append(video_id)
+    exact: list[list[float]] = [[] for _ in wanted]
+    for fragment in snapshot.fragments():
+        block = _Rows([snapshot.block(fragment)], snapshot.version)
+        for start in range(0, len(wanted), QUERIES_AT_ONCE):
+            answers = _search_all(wanted[start : start + QUERIES_AT_ONCE], block, snapshot)
+            for i, hits in enumerate(answers, start):
+                exact[i] = sorted([*exact[i], *(hit.score for hit in hits)], reverse=True)[:k]
+    shares, lost = [], []
+    for one, name, best in zip(wanted, names, exact, strict=True):
+        found = [hit.score for hit in _search_indexed(one, snapshot)]
+        # by score and not by id: of rows that are equally alike any will do
+        shares.append(sum(score >= best[-1] - SAME_SCORE for score in found) / len(best))
+        if not found or found[0] < best[0] - SAME_SCORE:
+            lost.append(name)
+    return Probe(asked=len(wanted), recall=float(np.mean(shares)) if shares else 1.0, lost=tuple(lost))
 
 
 _NO_ROWS: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)

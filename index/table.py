@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -21,16 +24,17 @@ from typing import Any, TypeVar
 import lance
 import numpy as np
 import pyarrow as pa
+from fsspec.core import url_to_fs
 from lance.query import MatchQuery
 from numpy.typing import NDArray
 
 from index.records import Space, Video
 from index.rows import (
+    DERIVED,
     check_fits,
     fold,
     from_arrow,
     modalities_of,
-    row_digest,
     row_of,
     schema_of,
     stored_digests,
@@ -54,6 +58,9 @@ OLD_VERSIONS_KEPT = timedelta(minutes=10)
 """A reader may finish on the snapshot that it has; `erase` does not wait for it."""
 
 IDS_PER_QUERY = 5_000
+ROWS_PER_CHECK = 1_024
+_LAST = 2**64 - 1
+_MANIFEST = re.compile(r"\d+\.manifest")
 VECTOR_INDEX, WORD_INDEX = "fused_idx", "words_idx"
 
 _WORDS: dict[str, Any] = {"base_tokenizer": "icu", "stem": True, "remove_stop_words": False, "ascii_folding": True}
@@ -69,7 +76,11 @@ STOP_WORDS = frozenset(_STOP_WORDS.split())
 
 
 class TableUnreadable(Exception):
-    """The table does not open, such as after a power loss. It is derived: move it away and build it again."""
+    """The table does not open, such as after a power loss. It is derived: `firstlook doctor --fix` makes it again."""
+
+
+class TableMissing(TableUnreadable):
+    """There is nothing at all where the table would be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +101,9 @@ class Fault:
 
     video_id: str
     reason: str
-    """`doubled`, `digest_mismatch` or `derived_mismatch`."""
+    """`doubled`, `digest_mismatch`, `derived_mismatch`, or `unreadable`: its values are no row's."""
+    row_id: int = field(default=-1, compare=False)
+    """Where it lies; good for one snapshot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -120,25 +133,34 @@ class VideoTable:
         self._lock = threading.Lock()
 
     @classmethod
-    def open(cls, folder: str | Path, space: Space) -> VideoTable:
+    def open(cls, folder: str | Path, space: Space, *, create: bool = True, version: int | None = None) -> VideoTable:
         """Open the table of a space, or make an empty one.
 
         In a folder any number of processes may make it at once; under a URL only the one that holds the lease.
 
+        Args:
+            folder: or URL, that holds the tables of all spaces.
+            space: whose rows it holds.
+            create: make one where there is none.
+            version: an older commit, to see whether it still opens; the newest one is what everything else wants.
+
         Raises:
             TableUnreadable: there is something, but it does not read as this space's table.
+            TableMissing: there is nothing, and nothing was to be made.
         """
-        uri = f"{str(folder).rstrip('/')}/videos__{space.id}.lance"
+        uri = table_uri(folder, space)
         session = lance.Session(INDEX_CACHE_BYTES, METADATA_CACHE_BYTES)  # type: ignore[attr-defined]
         try:
-            dataset = lance.dataset(uri, session=session)
-        except ValueError as error:
-            if "was not found" not in str(error):
-                raise TableUnreadable(f"{uri}: {error}") from error
+            dataset = _opened(uri, session, version)
+        except TableMissing:
+            if not create:
+                raise
             _create(uri, space)
-            dataset = lance.dataset(uri, session=session)
+            dataset = _opened(uri, session, None)
         if not dataset.schema.equals(schema_of(space)):
             raise TableUnreadable(f"{uri}: columns {dataset.schema.names}, wanted {schema_of(space).names}")
+        if dataset.schema.field("video_id").metadata != schema_of(space).field("video_id").metadata:
+            raise TableUnreadable(f"{uri}: its key is not declared, and without it merges double rows")
         if not any(index.name == WORD_INDEX for index in dataset.describe_indices()):
             raise TableUnreadable(f"{uri}: it has no index of words; whoever made it was stopped half way")
         return cls(dataset, space)
@@ -150,6 +172,10 @@ class VideoTable:
             if newest != self._dataset.version:
                 self._dataset = self._dataset.checkout_version(newest)
             return Snapshot(self._dataset, self.space)
+
+    def at(self, version: int) -> Snapshot:
+        """An older commit."""
+        return Snapshot(self._dataset.checkout_version(version), self.space)
 
     def read(self, work: Callable[[Snapshot], T]) -> T:
         """Run `work` on the newest snapshot, and once more if that was swept away meanwhile (`erase` does)."""
@@ -251,26 +277,39 @@ class VideoTable:
         self._newest().cleanup_old_versions(older_than=OLD_VERSIONS_KEPT)
         return True
 
+    def rebuild_indexes(self) -> None:
+        """Make the indexes anew from the rows, whatever became of the old ones."""
+        dataset = self._newest()
+        if self.snapshot().has_vector_index:
+            _index_vectors(dataset)
+        _index_words(dataset)
+
+    def delete_rows(self, row_ids: Sequence[int]) -> None:
+        """Hide rows by where they lie in the newest commit, such as those whose id is not to be trusted."""
+        for some in _pieces(list(row_ids), IDS_PER_QUERY):
+            self._newest().delete(f"_rowid IN ({', '.join(map(str, some))})")
+
+    def drop_fragments(self, fragment_ids: Sequence[int]) -> None:
+        """Leave whole files of rows out of the table, unread: for those that cannot be read."""
+        dataset = self.snapshot().dataset
+        operation = lance.LanceOperation.Delete([], list(fragment_ids), "true")
+        lance.LanceDataset.commit(dataset.uri, operation, read_version=dataset.version)
+
+    def pass_version(self, version: int) -> None:
+        """Commit the same rows until the newest version is a later one than `version`.
+
+        After a roll-back: a reader that still has the version that was taken away must find a newer one, not another
+        commit under the same number.
+        """
+        while self.snapshot().version <= version:
+            self._newest().restore()
+
     def check(self) -> list[Fault]:
         """Read every row back: ids that stand twice, and rows that are not what was written."""
-        faults: list[Fault] = []
-        seen: set[str] = set()
-        for batch in self.scan(schema_of(self.space).names):
-            table = pa.Table.from_batches([batch])
-            derived = table.select(["partial", "speech_share", "present", "words"]).to_pylist()
-            for video, digest, stored in zip(
-                from_arrow(table, self.space), stored_digests(table), derived, strict=True
-            ):
-                video_id = video.upload.video_id
-                row = row_of(video, self.space)
-                if video_id in seen:
-                    faults.append(Fault(video_id=video_id, reason="doubled"))
-                if row_digest(video) != digest:
-                    faults.append(Fault(video_id=video_id, reason="digest_mismatch"))
-                elif any(row[name] != value for name, value in stored.items()):
-                    faults.append(Fault(video_id=video_id, reason="derived_mismatch"))
-                seen.add(video_id)
-        return faults
+        snapshot = self.snapshot()
+        ids = snapshot.ids()
+        faults = [Fault(video_id=one, reason="doubled") for one, after in pairwise(ids) if one == after]
+        return faults + [fault for fragment in snapshot.fragments() for fault in snapshot.faults(fragment)]
 
     def _newest(self) -> Any:
         """A handle of its own on the newest commit: writing moves a handle, and snapshots must stay where they are."""
@@ -327,14 +366,29 @@ class Snapshot:
 
         In scripts that put no spaces between words it also counts inside a longer word: 猫 in 小猫.
         """
+        found = self.row_ids_indexed(word)
+        if any(_written_without_spaces(letter) for letter in word):
+            found = np.union1d(found, self.row_ids(f"contains(words, {sql_text(fold(word))})"))
+        return found
+
+    def row_ids_indexed(self, word: str) -> NDArray[np.uint64]:
+        """(n,) sorted row ids of the rows that have this word as the index tells words apart."""
         query = MatchQuery(word, "words")
         scanner = self.dataset.scanner(
             columns=[], full_text_query=query, with_row_id=True, disable_scoring_autoprojection=True
         )
-        found = _sorted_row_ids(scanner)
-        if any(_written_without_spaces(letter) for letter in word):
-            found = np.union1d(found, self.row_ids(f"contains(words, {sql_text(fold(word))})"))
-        return found
+        return _sorted_row_ids(scanner)
+
+    def some_row_ids(self, count: int, seed: int) -> NDArray[np.uint64]:
+        """(about `count`,) sorted row ids drawn at random, from every file of rows at least one."""
+        rng = np.random.default_rng(seed)
+        drawn = [np.empty(0, np.uint64)]
+        share = count / max(self.count(), 1)
+        for fragment in self.fragments():
+            there = _sorted_row_ids(fragment.source.scanner(columns=[], with_row_id=True))
+            if len(there):
+                drawn.append(rng.choice(there, min(len(there), max(1, round(len(there) * share))), replace=False))
+        return np.sort(np.concatenate(drawn))
 
     def patterns(self) -> list[int]:
         """Which modalities occur together: the distinct values of `present`, a bit a modality in the fused order."""
@@ -362,6 +416,49 @@ class Snapshot:
         """The files that the rows lie in, by ascending row id. A deletion in a fragment gives it another key."""
         pieces = sorted(self.dataset.get_fragments(), key=lambda piece: int(piece.fragment_id))
         return [Fragment(key=f"{piece.fragment_id}:{piece.metadata}", source=piece) for piece in pieces]
+
+    def rows_of(self, video_ids: Sequence[str], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Stored columns of those of the videos that are there; one that stands twice comes twice."""
+        for some in _pieces(video_ids, IDS_PER_QUERY):
+            yield from self.dataset.to_table(columns=list(columns), filter=_any_of(some)).to_pylist()
+
+    def words_at(self, row_ids: NDArray[np.uint64]) -> list[tuple[int, str]]:
+        """(row id, words) of these rows."""
+        if not len(row_ids):
+            return []
+        table = self.dataset.to_table(columns=["words"], filter=f"_rowid IN ({_listed(row_ids)})", with_row_id=True)
+        return list(zip(table.column("_rowid").to_pylist(), table.column("words").to_pylist(), strict=True))
+
+    def faults(
+        self, fragment: Fragment, on_whole: Callable[[int, Video], None] = lambda row_id, video: None
+    ) -> list[Fault]:
+        """Read every row of one file back, in both ways that rows are read: one after the other, and by their place.
+
+        Each way trusts other parts of the file.
+
+        Args:
+            fragment: one of this snapshot's.
+            on_whole: hears the row id and the video of each row that is what was written.
+
+        Raises:
+            OSError, ValueError: the file does not read.
+        """
+        faults: dict[int, Fault] = {}
+        for batch in fragment.source.scanner(
+            columns=schema_of(self.space).names, with_row_id=True, batch_size=ROWS_PER_CHECK
+        ).to_batches():
+            read = pa.Table.from_batches([batch])
+            row_ids = read.column("_rowid").to_numpy()
+            some = f"_rowid IN ({_listed(row_ids)})"
+            again = self.dataset.to_table(columns=schema_of(self.space).names, filter=some, with_row_id=True)
+            again = again.sort_by("_rowid")
+            if not again.column("_rowid").equals(read.column("_rowid")):
+                raise ValueError(f"{len(read)} rows one after the other are {len(again)} by their place")
+            found = _faults_of(read, self.space, on_whole) + _faults_of(again, self.space)
+            if not found and stored_digests(read) != stored_digests(again):
+                raise ValueError("rows one after the other are other rows by their place")
+            faults |= {fault.row_id: fault for fault in found}
+        return list(faults.values())
 
     def block(self, fragment: Fragment) -> Block:
         """All vectors of one fragment."""
@@ -391,6 +488,95 @@ class Snapshot:
         )
 
 
+def _faults_of(
+    table: pa.Table, space: Space, on_whole: Callable[[int, Video], None] = lambda row_id, video: None
+) -> list[Fault]:
+    """The rows of a piece, `_rowid` among its columns, that are not what was written.
+
+    Values that no row can have stop the reading: the piece is halved until it is known whose they are.
+    """
+    try:
+        videos = from_arrow(table, space)
+        rows = [row_of(video, space) for video in videos]
+    except (KeyError, TypeError, ValueError, OverflowError):
+        if len(table) > 1:
+            half = len(table) // 2
+            return _faults_of(table.slice(0, half), space, on_whole) + _faults_of(table.slice(half), space, on_whole)
+        (video_id,) = table.column("video_id").cast(pa.binary()).to_pylist()
+        (row_id,) = table.column("_rowid").to_pylist()
+        return [Fault(video_id=(video_id or b"").decode(errors="replace"), reason="unreadable", row_id=row_id)]
+    faults = []
+    stored_rows = table.select([*DERIVED, "row_digest"]).to_pylist()
+    padding, _ = vector_rows(table.column("fused"))
+    padding_is_zero = (padding[:, sum(space.dims.values()) :].view(np.uint32) == 0).all(axis=1)
+    for video, row, stored, row_id, whole in zip(
+        videos, rows, stored_rows, table.column("_rowid").to_pylist(), padding_is_zero, strict=True
+    ):
+        if row["row_digest"] != stored["row_digest"]:
+            reason = "digest_mismatch"
+        elif any(row[name] != value for name, value in stored.items()) or not whole:
+            reason = "derived_mismatch"
+        else:
+            on_whole(row_id, video)
+            continue
+        faults.append(Fault(video_id=video.upload.video_id, reason=reason, row_id=row_id))
+    return faults
+
+
+def table_uri(folder: str | Path, space: Space) -> str:
+    """Where the table of a space lies."""
+    return f"{str(folder).rstrip('/')}/videos__{space.id}.lance"
+
+
+def manifests(uri: str) -> list[tuple[int, str]]:
+    """(version, file name) of every commit that left its manifest, newest first."""
+    files, path = url_to_fs(uri)
+    folder = f"{path}/_versions"
+    names = [name.rpartition("/")[2] for name in files.ls(folder, detail=False)] if files.exists(folder) else []
+    numbers = [(int(name.partition(".")[0]), f"_versions/{name}") for name in names if _MANIFEST.fullmatch(name)]
+    # Lance names them by 2**64 - 1 - version, so that the newest is listed first; small numbers are of old tables
+    return sorted(((_LAST - n if n > _LAST // 2 else n, name) for n, name in numbers), reverse=True)
+
+
+def check_version(folder: str | Path, space: Space, version: int) -> None:
+    """Read the manifest of a commit.
+
+    Raises:
+        TableUnreadable: it does not read.
+    """
+    session = lance.Session(INDEX_CACHE_BYTES, METADATA_CACHE_BYTES)  # type: ignore[attr-defined]
+    _opened(table_uri(folder, space), session, version)
+
+
+def set_aside(uri: str, into: Path, names: Sequence[str] | None = None) -> None:
+    """Move files of a table, or all of it, into a folder; nothing is deleted that is not there whole before."""
+    files, path = url_to_fs(uri)
+    for name in names if names is not None else [""]:
+        source = f"{path}/{name}".rstrip("/")
+        target = into / source.rpartition("/")[2]
+        into.mkdir(parents=True, exist_ok=True)
+        if "://" in uri:
+            files.get(source, str(target), recursive=not name)
+            files.rm(source, recursive=not name)
+        else:
+            shutil.move(source, target)
+
+
+def _opened(uri: str, session: Any, version: int | None) -> Any:
+    there = _is_there(uri)  # looked at first: another process may make it meanwhile
+    try:
+        return lance.dataset(uri, session=session, version=version)
+    except (OSError, ValueError) as error:
+        if not there and "was not found" in str(error):
+            raise TableMissing(f"there is no table at {uri}") from error
+        raise TableUnreadable(f"{uri}: {error}") from error
+
+
+def _is_there(uri: str) -> bool:
+    files, path = url_to_fs(uri)
+    return bool(files.exists(path))
+
+
 def _wants_vector_index(snapshot: Snapshot, upkeep: Upkeep) -> bool:
     return snapshot.count() >= upkeep.vector_index_rows and not snapshot.has_vector_index
 
@@ -403,6 +589,12 @@ def split_words(text: str) -> list[str]:
     >>> split_words("The dogs, a dog and 我的猫咪")
     ['dogs', '我的', '猫咪']
     """
+    words = list(words_by_stem(text).values())
+    return [word for word in words if word not in STOP_WORDS] or words
+
+
+def words_by_stem(text: str) -> dict[str, str]:
+    """The distinct words of a text as the table's index tells them apart: stem -> the word as it is first spelled."""
     from lancedb import tokenize  # takes a second to import, and only a search for words needs it
 
     stems = tokenize(fold(text), **_WORDS)
@@ -410,7 +602,7 @@ def split_words(text: str) -> list[str]:
     words: dict[str, str] = {}
     for stem, word in zip(stems, spelled, strict=True):
         words.setdefault(stem.text, word.text)
-    return [word for word in words.values() if word not in STOP_WORDS] or list(words.values())
+    return words
 
 
 def _create(uri: str, space: Space) -> None:
@@ -459,6 +651,6 @@ def _listed(row_ids: NDArray[np.uint64]) -> str:
     return ", ".join(str(row_id) for row_id in row_ids.tolist())
 
 
-def _pieces(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+def _pieces(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
