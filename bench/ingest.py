@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -31,48 +30,22 @@ from typing import Any
 sys.path[0] = str(Path(__file__).parent.parent)  # this file would hide the package ingest
 
 from bench.machine import facts
-from bench.measure import Run, measured
+from bench.measure import Run
+from bench.turns import Side, clips_in, copied, take_turns
 from encoders.models import best_precision, converted
 from encoders.vision import weights_path
 
-MP4 = frozenset({".mp4", ".m4v", ".mov"})
 WANTED = {"cpu_ratio": 1.15, "videos_per_second": 3.0, "peak_pss_gb": 3.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
-    """A way of doing the work, and what its runs cost: on the clips, on many times as many, and with one worker."""
+class Metered(Side):
+    """A side whose steps can be told apart, with one worker."""
 
-    name: str
-    command: Sequence[str]
     one_worker: Sequence[str]
     """Added to the command: run on one core, and meter the steps."""
-    peak_pss_bytes: list[int] = field(default_factory=list)
-    few: list[Run] = field(default_factory=list)
-    many: list[Run] = field(default_factory=list)
     few_metered: list[Run] = field(default_factory=list)
     many_metered: list[Run] = field(default_factory=list)
-
-    def steady_cpu_s(self) -> list[float]:
-        """CPU seconds a video without start-up, by round."""
-        return [
-            (many.cpu_s - few.cpu_s) / (many.videos - few.videos) for few, many in zip(self.few, self.many, strict=True)
-        ]
-
-    def summary(self) -> dict[str, float]:
-        """Medians over the rounds."""
-        pairs = list(zip(self.few, self.many, strict=True))
-        return {
-            "videos_per_second": median(run.videos / run.wall_s for run in self.few),
-            "steady_videos_per_second": median((b.videos - a.videos) / (b.wall_s - a.wall_s) for a, b in pairs),
-            "cpu_s_per_video": median(run.cpu_s / run.videos for run in self.few),
-            "steady_cpu_s_per_video": median(self.steady_cpu_s()),
-            "first_clip_s": median(run.first_clip_s for run in self.few),
-            "startup_cpu_s": median(
-                a.cpu_s - cpu_s * a.videos for (a, _), cpu_s in zip(pairs, self.steady_cpu_s(), strict=True)
-            ),
-            "peak_pss_gb": max(self.peak_pss_bytes) / 1e9,
-        }
 
     def step_ms(self) -> dict[str, float]:
         """CPU milliseconds a video by step, without start-up, and the rest that is in no step."""
@@ -95,15 +68,16 @@ def main() -> int:
     parser.add_argument("--copies", type=int, default=4)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    clips = sorted(path for path in asked.clips.iterdir() if path.suffix.lower() in MP4)
+    clips = clips_in(asked.clips)
     if not clips or asked.copies < 2 or asked.rounds < 1:
         sys.exit(f"MP4 clips, two copies and a round at least: got {len(clips)}, {asked.copies}, {asked.rounds}")
     ours, floor, everything = sides()
     with tempfile.TemporaryDirectory() as folder:
         few = copied(clips, Path(folder) / "few", copies=1)
         many = copied(clips, Path(folder) / "many", copies=asked.copies)
-        take_turns((floor, ours), few, many, rounds=asked.rounds)
-        take_turns((everything,), few, many, rounds=max(1, asked.rounds // 2))
+        for turns, rounds in (((floor, ours), asked.rounds), ((everything,), max(1, asked.rounds // 2))):
+            take_turns(turns, few, many, rounds=rounds)
+            meter(turns, few, many, rounds=max(1, rounds // 2))
     figures = judged(ours, floor, everything)
     if asked.json:
         print(json.dumps({"clips": len(clips), "rounds": asked.rounds, "copies": asked.copies, **facts(), **figures}))
@@ -112,45 +86,28 @@ def main() -> int:
     return 0 if figures["pass"] else 1
 
 
-def sides() -> tuple[Side, Side, Side]:
+def sides() -> tuple[Metered, Metered, Metered]:
     """Ours with plain encoders, its floor, and ours with everything."""
     once = [sys.executable, "-m", "bench.ingest_once", "--encoders"]
     network = ["--network", str(converted("efficientnet_lite0", weights_path())), "--precision", best_precision()]
     metered = ["--workers", "1", "--meter"]
     return (
-        Side(name="ours", command=[*once, "plain"], one_worker=metered),
-        Side(name="floor", command=[sys.executable, "-m", "bench.floor", *network], one_worker=["--processes", "1"]),
-        Side(name="everything", command=[*once, "all"], one_worker=metered),
+        Metered(name="ours", command=[*once, "plain"], one_worker=metered),
+        Metered(name="floor", command=[sys.executable, "-m", "bench.floor", *network], one_worker=["--processes", "1"]),
+        Metered(name="everything", command=[*once, "all"], one_worker=metered),
     )
 
 
-def copied(clips: Sequence[Path], folder: Path, *, copies: int) -> Path:
-    """Copy MP4 files, each time with another `free` box at the end: other bytes, the same pictures and sound."""
-    folder.mkdir()
-    for clip in clips:
-        for number in range(copies):
-            copy = folder / f"{clip.stem}.{number}{clip.suffix}"
-            shutil.copyfile(clip, copy)
-            with copy.open("ab") as file:
-                file.write((16).to_bytes(4, "big") + b"free" + number.to_bytes(8, "big"))
-    return folder
-
-
-def take_turns(sides: Sequence[Side], few: Path, many: Path, *, rounds: int) -> None:
-    """Run the sides one after the other, round by round, and note what each run cost."""
-    for side in sides:
-        side.peak_pss_bytes.append(measured([*side.command, str(many)], watch_memory=True).peak_pss_bytes)
+def meter(sides: Sequence[Metered], few: Path, many: Path, *, rounds: int) -> None:
+    """Run the sides in turns with one worker, and note what each step cost."""
     for _ in range(rounds):
-        for folder, runs in ((few, "few"), (many, "many")):
-            for side in sides:
-                getattr(side, runs).append(measured([*side.command, str(folder)]))
-    for _ in range(max(1, rounds // 2)):
-        for folder, runs in ((few, "few_metered"), (many, "many_metered")):
-            for side in sides:
-                getattr(side, runs).append(measured([*side.command, *side.one_worker, str(folder)]))
+        for side in sides:
+            side.few_metered.append(side.run(few, *side.one_worker))
+        for side in sides:
+            side.many_metered.append(side.run(many, *side.one_worker))
 
 
-def judged(ours: Side, floor: Side, everything: Side) -> dict[str, Any]:
+def judged(ours: Metered, floor: Metered, everything: Metered) -> dict[str, Any]:
     """All figures, and whether they are good enough."""
     ratios = [a / b for a, b in zip(ours.steady_cpu_s(), floor.steady_cpu_s(), strict=True)]
     cold = [a.cpu_s / b.cpu_s for a, b in zip(ours.few, floor.few, strict=True)]

@@ -67,13 +67,16 @@ class Meter:
 
     def __init__(self) -> None:
         self.steps: defaultdict[str, float] = defaultdict(float)
-        self._main_clock = time.pthread_getcpuclockid(threading.get_ident())
+        self._alone = {threading.get_ident(): time.pthread_getcpuclockid(threading.get_ident())}
 
     def clock(self) -> float:
-        """CPU seconds of this thread if it is the main one, else of all others: encoders keep threads of their own."""
-        if threading.current_thread() is threading.main_thread():
+        """CPU seconds of this thread if it claims or commits, else of all that do not: encoders keep threads too."""
+        thread = threading.current_thread()
+        if thread.name.startswith("commit"):
+            self._alone.setdefault(threading.get_ident(), time.pthread_getcpuclockid(threading.get_ident()))
+        if threading.get_ident() in self._alone:
             return time.thread_time()
-        return time.process_time() - time.clock_gettime(self._main_clock)
+        return time.process_time() - sum(map(time.clock_gettime, list(self._alone.values())))
 
     def function(self, step: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def metered(*arguments: Any, **named: Any) -> Any:
@@ -123,15 +126,18 @@ def ingest(clips: Path, folder: Path, encoders_name: str, workers: int, meter: M
     home.ledger.add_space(space)
     watches: list[Watch] = []
 
-    @contextmanager
-    def engine() -> Iterator[pipeline.Engine]:
-        with DecodePool(workers, text_frames=encoders.onscreen is not None) as pool:
-            watches.append(Watch(pool))
-            decoder = watches[0] if meter is None else meter.methods("decode, our side", watches[0])
-            yield pipeline.Engine(space=space, decoder=decoder, encoders=encoders)
-
     with metered(meter, home, encoders) as metered_home:
-        pipeline.ingest(uploads.discover([clips]), metered_home, space.id, engine, workers=workers)
+
+        @contextmanager
+        def crew() -> Iterator[pipeline.Crew]:
+            with DecodePool(workers, text_frames=encoders.onscreen is not None) as pool:
+                watches.append(Watch(pool))
+                decoder = watches[0] if meter is None else meter.methods("decode, our side", watches[0])
+                engine = pipeline.Engine(space=space, decoder=decoder, encoders=encoders)
+                with pipeline.Threads(metered_home.blobs, engine, workers) as threads:
+                    yield threads
+
+        pipeline.ingest(uploads.discover([clips]), metered_home, space, crew)
     counts = home.ledger.counts(space.id)
     if counts["videos"] != counts["uploads"] or counts["partial"] or watches[0].first_clip_at_s is None:
         raise RuntimeError(f"whole videos only are wanted here: {counts}, {home.ledger.failures(space.id)[:3]}")
