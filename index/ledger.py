@@ -15,6 +15,7 @@ PostgreSQL by URL for a cluster.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -322,16 +323,16 @@ class Ledger:
             standing = Standing(video_id=upload.video_id, state="waiting", partial=False, revision=upload.revision)
         return standing
 
-    def fill(self, space_id: str, *, after: str = "", limit: int = 5_000) -> tuple[str | None, int]:
-        """Queue known uploads for a space that does not know them in their latest revision, a page at a time.
+    def lacking(self, space_id: str, *, after: str = "", limit: int = 5_000) -> tuple[str | None, list[str]]:
+        """Uploads that a space does not know in their latest revision, a page at a time.
 
         Args:
-            space_id: the space to fill.
+            space_id: the space.
             after: the id that the page before ended with.
-            limit: uploads looked at in one transaction.
+            limit: uploads looked at.
 
         Returns:
-            The id that this page ends with, None after the last one; and how many of it were queued.
+            The id that this page ends with, None after the last one; and those of it that the space lacks.
         """
         page = (
             sql.select(_uploads.c.video_id, sql.func.max(_uploads.c.revision).label("revision"))
@@ -341,10 +342,9 @@ class Ledger:
             .limit(limit)
             .subquery()
         )
-        with self._read() as connection:  # a space that is filled already costs nobody the right to write
+        with self._read() as connection:
             ids, missing = self._missing(connection, page, space_id)
-        queued = self.queue(missing, space_id) if missing else 0
-        return (ids[-1] if len(ids) == limit else None), queued
+        return (ids[-1] if len(ids) == limit else None), missing
 
     def queue(self, video_ids: Sequence[str], space_id: str, *, priority: int = BACKFILL) -> int:
         """Queue those of these uploads that a space does not know in their latest revision; return how many."""
@@ -670,7 +670,8 @@ class Ledger:
         """Write down that a backfill begins; return its id."""
         now = self._clock()
         job_id = f"job_{datetime.fromtimestamp(now, UTC):%Y%m%d_%H%M%S}_{owner[:4]}"
-        row = {"job_id": job_id, "space_id": space_id, "engine": engine, "owner": owner, "state": "running"}
+        row: dict[str, Any] = {"job_id": job_id, "space_id": space_id, "engine": engine, "owner": owner}
+        row |= {"state": "running"}
         row |= {"started_s": now, "seen_s": now, "wanted": wanted, "videos": 0, "failures": 0, "video_s": 0.0}
         with self._write() as connection:
             connection.execute(sql.insert(_jobs).values(**row))
@@ -724,11 +725,20 @@ class Ledger:
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
-        """One writer at a time on both databases: what is read in here still holds when it is written."""
-        with self._engine.begin() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_WRITER)))
-            yield connection
+        """One writer at a time on both databases: what is read in here still holds when it is written.
+
+        Raises:
+            OSError: the disk of the ledger is full; nothing of the transaction was written.
+        """
+        try:
+            with self._engine.begin() as connection:
+                if connection.dialect.name == "postgresql":
+                    connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_WRITER)))
+                yield connection
+        except sql.exc.DBAPIError as error:
+            if not any(said in str(error.orig) for said in ("disk is full", "No space left", "disk full")):
+                raise
+            raise OSError(errno.ENOSPC, "no space left for the ledger; nothing was acknowledged") from error
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:

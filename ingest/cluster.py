@@ -17,15 +17,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import threading
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from ingest import ray_token  # isort: skip  # before Ray, which reads its settings once, when it is imported
+from ingest.ray_token import ClusterRefused, settle
+
+_token = settle()  # before Ray, which reads its settings once, when it is imported
 
 import grpc
 import ray
@@ -60,10 +65,6 @@ _CHECK_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 """What any client may ask of a cluster first; src/ray/protobuf/gcs_service.proto."""
 
 
-class ClusterRefused(Exception):
-    """A cluster that we do not connect to, or that does not let us."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pools:
     """How many do what. The defaults are one machine's: a decode slot a core, and one encoder with as many threads."""
@@ -94,6 +95,19 @@ class Kit:
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Tells kits apart in a process that outlives one."""
 
+    def blobs(self) -> Blobs:
+        """Open the blobs from where the worker is.
+
+        Raises:
+            FileNotFoundError: they are in a folder that this machine does not see.
+        """
+        if "://" not in self.blobs_url and not Path(self.blobs_url).parent.is_dir():
+            raise FileNotFoundError(
+                f"{socket.gethostname()} does not see {self.blobs_url}: workers on several machines want a folder that "
+                "all of them share, or an object store (FIRSTLOOK_BLOBS_URL)"
+            )
+        return Blobs(self.blobs_url)
+
     def decoder(self) -> Decoder:
         if self.open_decoder is not None:
             return self.open_decoder(self)
@@ -118,8 +132,9 @@ def connected(address: str, *, cores: int | None = None) -> Iterator[None]:
     Raises:
         ClusterRefused: the cluster is open to everybody, we have no token, or it is not the right one.
     """
-    if not ray_token.IN_FORCE:
-        raise ClusterRefused(f"{ray_token.PROBLEM}; without a token Ray lets anybody run code. {TOLD}")
+    if _token.problem:
+        raise ClusterRefused(f"{_token.problem}; without a token Ray lets anybody run code. {TOLD}")
+    warnings.filterwarnings("ignore", message="lance is not fork-safe")  # Ray forks to run another program, at once
     if address == LOCAL:
         ray.init(
             num_cpus=cores or len(os.sched_getaffinity(0)),
@@ -130,16 +145,21 @@ def connected(address: str, *, cores: int | None = None) -> Iterator[None]:
         )
     else:
         found = _gcs_address(address)
-        _refuse_open(found)
-        try:
-            ray.init(address=found, log_to_driver=True, logging_level=logging.WARNING)
-        except ConnectionError as error:
-            whose = "we have none" if ray_token.OUR_OWN else "ours is not its own"
-            raise ClusterRefused(f"the cluster at {found} wants a token, and {whose}: {error}. {TOLD}") from error
+        if _lets_in(found, secret=None):
+            raise ClusterRefused(f"the cluster at {found} answers without a token: anybody may run code on it. {TOLD}")
+        if not _lets_in(found, secret=_token.secret):  # Ray itself would try for 20 s, and not say why
+            whose = "we have none" if _token.our_own else "ours is not its own"
+            raise ClusterRefused(f"the cluster at {found} wants a token, and {whose}. {TOLD}")
+        ray.init(address=found, log_to_driver=True, logging_level=logging.WARNING)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def cores() -> int:
+    """CPUs of the Ray that we are connected to."""
+    return int(_ray.cluster_resources().get("CPU", 0))
 
 
 @contextmanager
@@ -178,12 +198,15 @@ class RayCrew:
     def describe(self) -> str:
         p = self._pools
         each = f"{p.threads} threads" + (f", {p.gpus:g} GPU" if p.gpus else "")
-        return f"on Ray: {p.decoders} decoders, {p.encoders} encoders of {each}"
+        return f"on Ray: {p.decoders} decoding, {p.encoders} encoding with {each} each"
 
     def wait_until_full(self) -> None:
         asked = [encoder.ready.remote() for encoder in self._encoders]
         ready, missing = ray.wait(asked, num_returns=len(asked), timeout=ENCODERS_START_S)
-        ray.get(ready)
+        try:
+            ray.get(ready)
+        except RayActorError as error:
+            raise RuntimeError(f"an encoder does not start: {_last_line(error)}") from error
         if missing:
             raise TimeoutError(
                 f"{len(missing)} of {len(asked)} encoders did not start within {ENCODERS_START_S:.0f} s: each wants "
@@ -278,7 +301,7 @@ def _sized(pools: Pools) -> _Sized:
     )
 
 
-_decoders: dict[str, Decoder] = {}
+_tools: dict[str, tuple[Blobs, Decoder]] = {}
 """Of this process: Ray gives it one task after the other, and the decode child lives on between them."""
 
 
@@ -289,9 +312,10 @@ def _decode(kit: Kit, chunk: Sequence[Claimed]) -> tuple[Outcome | None, Decoded
     Returns:
         The outcome, None where something is left to encode; and then what that is.
     """
-    if kit.key not in _decoders:
-        _decoders[kit.key] = kit.decoder()
-    decoded = decode_chunk(chunk, Blobs(kit.blobs_url), kit.space.id, _decoders[kit.key])
+    if kit.key not in _tools:
+        _tools[kit.key] = kit.blobs(), kit.decoder()
+    blobs, decoder = _tools[kit.key]
+    decoded = decode_chunk(chunk, blobs, kit.space.id, decoder)
     if decoded.clips or decoded.known:
         return None, decoded
     return Outcome(failed=decoded.failed, killed_child=decoded.killed_child), None
@@ -303,7 +327,7 @@ class _Encoder:
 
     def __init__(self, kit: Kit, threads: int) -> None:
         threadpool_limits(1, user_api="blas")
-        self._kit, self._blobs = kit, Blobs(kit.blobs_url)
+        self._kit, self._blobs = kit, kit.blobs()
         self._encoders = kit.encoders(threads)
 
     def ready(self) -> None:
@@ -313,16 +337,17 @@ class _Encoder:
         return encode_chunk(chunk, decoded, self._blobs, self._kit.space, self._encoders)
 
 
-def _refuse_open(address: str) -> None:
-    """A cluster without a token runs anybody's code: we ask it something without one, and want to be sent away."""
+def _lets_in(address: str, *, secret: str | None) -> bool:
+    """Whether a cluster answers to whoever shows this token, or none."""
+    shown = () if secret is None else (("authorization", f"Bearer {secret}"),)
     with grpc.insecure_channel(address) as channel:
         try:
-            channel.unary_unary(_CHECK_ALIVE)(b"", timeout=CONNECT_S)
+            channel.unary_unary(_CHECK_ALIVE)(b"", timeout=CONNECT_S, metadata=shown)
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:
-                return
+                return False
             raise ClusterRefused(f"no Ray cluster answers at {address}: {error.code().name}") from error
-    raise ClusterRefused(f"the cluster at {address} answers without a token: anybody may run code on it. {TOLD}")
+    return True
 
 
 def _gcs_address(address: str) -> str:
@@ -346,6 +371,11 @@ def _gcs_address(address: str) -> str:
 def _resources() -> str:
     free, total = _ray.available_resources(), _ray.cluster_resources()
     return ", ".join(f"{free.get(name, 0):g} of {total.get(name, 0):g} {name}s free" for name in ("GPU", "CPU"))
+
+
+def _last_line(error: BaseException) -> str:
+    """Of what happened in another process, the line that says it."""
+    return str(error).strip().splitlines()[-1][:500]
 
 
 def _in_a_line(error: BaseException) -> str:

@@ -1,28 +1,42 @@
-"""Ray with a token, always: without one it runs anybody's code, and it listens on all interfaces even when it is local.
-
-Ray reads its settings once, when it is imported; so `ingest/cluster.py` imports this first. Where the environment says
-nothing, token authentication is switched on, and where no token is to be found either, there is a new one that ends
-with this process: enough for a Ray of our own, and none for a cluster.
-"""
+"""Ray with a token, always: without one it runs anybody's code, and even a local one listens on all interfaces."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
-_came_before = "ray" in sys.modules
-_mode = os.environ.get("RAY_AUTH_MODE") if _came_before else os.environ.setdefault("RAY_AUTH_MODE", "token")
-_file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
 
-IN_FORCE = _mode == "token"
-"""Ray will ask for a token, and show one."""
-PROBLEM = "" if IN_FORCE else f"RAY_AUTH_MODE is {_mode or 'not set'}, and token is wanted"
-if _came_before and not IN_FORCE:
-    PROBLEM += " (Ray was imported before firstlook, which would have set it)"
+class ClusterRefused(Exception):
+    """A cluster that we do not connect to, or that does not let us in."""
 
-OUR_OWN = IN_FORCE and not os.environ.get("RAY_AUTH_TOKEN") and not _file.is_file()
-"""Nobody gave us a token."""
-if OUR_OWN:
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """How Ray is set up in this process."""
+
+    problem: str | None
+    """Why it will not ask for a token; None: it will."""
+    our_own: bool
+    """Nobody gave us a token, so we made one: enough for a Ray of our own, and none for a cluster."""
+    secret: str = field(default="", repr=False)
+
+
+def settle() -> Token:
+    """Switch token authentication on where the environment says nothing; call it before Ray is imported.
+
+    Ray reads its settings once, when it is imported, and hands them to the processes that it starts.
+    """
+    came_before = "ray" in sys.modules
+    mode = os.environ.get("RAY_AUTH_MODE") if came_before else os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if mode != "token":
+        late = " (Ray was imported before firstlook, which would have set it)" if came_before else ""
+        return Token(problem=f"RAY_AUTH_MODE is {mode or 'not set'}, and token is wanted{late}", our_own=False)
+    file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    secret = os.environ.get("RAY_AUTH_TOKEN") or (file.read_text().strip() if file.is_file() else "")
+    if not secret:
+        os.environ["RAY_AUTH_TOKEN"] = own = secrets.token_hex(32)
+        return Token(problem=None, our_own=True, secret=own)
+    return Token(problem=None, our_own=False, secret=secret)

@@ -14,7 +14,7 @@ from threading import Event
 
 from index.blobs import original_key
 from index.home import Home
-from index.ledger import SeenFile
+from index.ledger import UPLOAD, SeenFile
 from index.records import Failure, Upload, canonical_json
 from ingest.uploads import Source, derived_id, local_path
 
@@ -64,6 +64,7 @@ def register(
     space_id: str,
     *,
     in_place: bool = False,
+    priority: int = UPLOAD,
     stop: Event | None = None,
     on_progress: Callable[[int], None] = lambda count: None,
 ) -> Given:
@@ -74,6 +75,7 @@ def register(
         home: whose ledger and blobs.
         space_id: the space that the uploads are queued in.
         in_place: refer to the originals where they lie instead of copying them.
+        priority: of those that need work, `ledger.UPLOAD` or `ledger.BACKFILL`.
         stop: set it to end after the batch in hand.
         on_progress: called after each batch with the number of sources in it.
     """
@@ -90,7 +92,7 @@ def register(
             else:
                 looks.append(looked)
         arrived = _skip_unchanged(looks, home, space_id, given)
-        failures += _register(arrived, home, space_id, given, in_place=in_place)
+        failures += _register(arrived, home, space_id, given, in_place=in_place, priority=priority)
         for standing in home.ledger.reject(failures, space_id):
             given.add(standing.video_id, needs_work=standing.state != "video")
         on_progress(len(batch))
@@ -130,14 +132,17 @@ def _skip_unchanged(looks: Sequence[_Look], home: Home, space_id: str, given: Gi
     return arrived
 
 
-def _register(looks: Sequence[_Look], home: Home, space_id: str, given: Given, *, in_place: bool) -> list[Failure]:
+def _register(
+    looks: Sequence[_Look], home: Home, space_id: str, given: Given, *, in_place: bool, priority: int
+) -> list[Failure]:
     """Take in new and changed files; return those that could not be read."""
     contents, failures = _take_in(looks, home, in_place=in_place)
     derived = {f"v_{content[:20]}" for look, content in contents if not look.source.video_id}
     firsts = home.ledger.uploads(sorted(derived))
     firsts = {video_id: first for video_id, first in firsts.items() if _is_kept(first, home)}
     entries = [_entry(look, content, firsts) for look, content in contents]
-    for (_, file), standing in zip(entries, home.ledger.register(entries, space_id), strict=True):
+    standings = home.ledger.register(entries, space_id, priority=priority)
+    for (_, file), standing in zip(entries, standings, strict=True):
         given.add(standing.video_id, needs_work=standing.state in ("waiting", "leased"))
         if file.extra:
             given.extra_paths[file.path] = standing.video_id

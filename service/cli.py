@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -25,14 +26,18 @@ from index.ledger import LeaseLost
 from index.search import QueryError
 from index.table import TableUnreadable
 from index.where import WhereError
+from ingest.backfill import BY_REQUEST, SAMPLE, BackfillError
 from ingest.clip import MediaError
 from ingest.commit import TableBusy
 from ingest.decode_wire import Limits
+from ingest.pipeline import StandsStill
+from ingest.ray_token import ClusterRefused
 from ingest.spaces import ENCODERS, RECIPES, SpaceChanged
 from ingest.uploads import ManifestError
 from service import report
 from service.display import shown
-from service.library import EmptyLibrary, Library, Options, Summary, UnknownSpace, UnknownVideo
+from service.library import Backfill, EmptyLibrary, Library, Options, Summary, UnknownSpace, UnknownVideo
+from service.metrics import served
 
 OURS = 1
 """Exit code for what is not a file's fault."""
@@ -40,7 +45,7 @@ INTERRUPTED = 130
 
 _SAID_CLEARLY = (
     EmptyLibrary, UnknownSpace, UnknownVideo, SpaceChanged, ManifestError, WhereError, QueryError, ModelMissing,
-    MediaError, TableBusy, TableUnreadable, LeaseLost, OSError,
+    MediaError, TableBusy, TableUnreadable, LeaseLost, OSError, ClusterRefused, BackfillError,
 )  # fmt: skip
 """Errors whose one line tells a person what to do; any other is a bug of ours and comes with its traceback."""
 
@@ -54,6 +59,9 @@ def main() -> NoReturn:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
+    except StandsStill as error:
+        print(f"firstlook: {error}", file=sys.stderr, flush=True)
+        os._exit(OURS)  # a thread that hangs would be waited for
     except _SAID_CLEARLY as error:
         print(f"firstlook: {error}", file=sys.stderr)
         sys.exit(OURS)
@@ -157,6 +165,91 @@ def ingest(
     ):
         summary = library.ingest(paths, manifest, options=options, listener=listener, stop=stop)
     return _end(summary, as_json)
+
+
+@cli.command()
+@click.option(
+    "--manifest", type=click.Path(path_type=Path), help="CSV, JSONL or Parquet with uri, caption, hashtags, …"
+)
+@click.option("--where", help="Of the uploads, those whose row in the live space fits; docs/where.md. Wants --space.")
+@click.option("--in-place", is_flag=True, help="Refer to the originals where they lie instead of copying them.")
+@click.option("--ray", metavar="local|ADDRESS", envvar="RAY_ADDRESS", help="Run on Ray. Default: RAY_ADDRESS, threads.")
+@click.option("--decoders", type=click.IntRange(1), help="Chunks decoded at once on Ray. Default: one a CPU.")
+@click.option("--encoders", type=click.IntRange(1), help="Encoders on Ray. Default: one a machine, or what GPUs hold.")
+@click.option("--threads", type=click.IntRange(1), help="Of an encoder. Default: the CPUs of a machine.")
+@click.option("--gpus", type=click.FloatRange(0), default=0.0, show_default=True, help="Of an encoder, such as .25.")
+@click.option("--max-hours", type=click.FloatRange(0, min_open=True), help="Stop cleanly when they are used.")
+@click.option("--estimate", is_flag=True, help="Say from a sample what it will take, and do nothing.")
+@click.option("--sample", type=click.IntRange(1), default=SAMPLE, show_default=True, help="Videos of an --estimate.")
+@click.option("--price", type=click.FloatRange(0), default=0.045, show_default=True, help="Of a core and hour.")
+@click.option("--metrics", metavar="[HOST:]PORT", help="Answer Prometheus there while it runs.")
+@_working
+@_common
+def backfill(
+    manifest: Path | None,
+    where: str | None,
+    in_place: bool,
+    ray: str | None,
+    decoders: int | None,
+    encoders: int | None,
+    threads: int | None,
+    gpus: float,
+    max_hours: float | None,
+    estimate: bool,
+    sample: int,
+    price: float,
+    metrics: str | None,
+    home: Path | None,
+    space: str | None,
+    as_json: bool,
+    **working: Any,
+) -> int:
+    """Fill a space with what a manifest names, or with every upload that it lacks.
+
+    Goes on with what an earlier run left. Uploads that arrive meanwhile go first.
+    """
+    pools = {"decoders": decoders, "encoders": encoders, "threads": threads, "gpus": gpus}
+    asked = Backfill(
+        manifest=manifest,
+        where=where,
+        ray=ray,
+        pools={name: number for name, number in pools.items() if number is not None},
+        max_hours=max_hours,
+    )
+    options = replace(_options(**working), in_place=in_place)
+    with (
+        Library.open(home, space=space, create=bool(manifest)) as library,
+        _stoppable() as stop,
+        shown(quiet=as_json) as listener,
+    ):
+        if estimate:
+            reckoned = library.estimate(
+                asked, sample=sample, price_per_core_hour=price, options=options, listener=listener
+            )
+        else:
+            with served(metrics, listener.on_message) as meters:
+                heard = listener if meters is None else listener.beside(meters.on_work, meters.on_step)
+                ran = library.backfill(asked, options=options, listener=heard, stop=stop)
+    if estimate:
+        print(json.dumps(asdict(reckoned))) if as_json else report.estimate(reckoned)
+        return 0
+    if as_json:
+        print(json.dumps(report.backfill_json(ran), ensure_ascii=False))
+    else:
+        report.backfill(ran)
+    return INTERRUPTED if ran.stopped == BY_REQUEST else 0
+
+
+@cli.command()
+@_common
+def jobs(home: Path | None, space: str | None, as_json: bool) -> None:
+    """List backfills, newest first, with their throughput."""
+    with Library.open(home, space=space, create=False) as library:
+        found = library.jobs()
+    if as_json:
+        print(json.dumps(report.jobs_json(found), ensure_ascii=False))
+    else:
+        report.jobs(found)
 
 
 @cli.command()

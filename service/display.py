@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from ingest.pipeline import Step
 from service.library import Listener
 
+REASONS_SHOWN = 3
 LINE_EVERY_S = 10.0
 """Between two plain lines: often enough to see that it lives, seldom enough for a log."""
 
@@ -58,8 +60,8 @@ def _on_bar(progress: Progress) -> Listener:
     def on_step(step: Step) -> None:
         counts.add(step)
         if counts.task is not None:
-            failed = f"{counts.failed} failed" if counts.failed else ""
-            progress.update(counts.task, completed=counts.done, rate=f"{counts.rate:.1f}/s", failed=failed)
+            rate = f"{counts.rate:.1f}/s"
+            progress.update(counts.task, completed=counts.done, rate=rate, failed=counts.failed_in_words())
 
     return Listener(
         on_message=partial(progress.console.print, markup=False),
@@ -87,8 +89,9 @@ def _in_lines() -> Listener:
         counts.add(step)
         if (step.committed or step.failed) and counts.is_time_for_a_line():
             left_s = (counts.total - counts.done) / max(counts.rate, 1e-9)
+            failed = counts.failed_in_words() or "0 failed"
             print(
-                f"{counts.done}/{counts.total} done, {counts.rate:.1f}/s, {left_s:.0f} s left, {counts.failed} failed",
+                f"{counts.done}/{counts.total} done, {counts.rate:.1f}/s, {in_words_of_time(left_s)} left, {failed}",
                 file=sys.stderr,
             )
 
@@ -100,11 +103,24 @@ def _in_lines() -> Listener:
     )
 
 
+def in_words_of_time(seconds: float) -> str:
+    """A stretch of time as a person says it.
+
+    >>> in_words_of_time(42.4), in_words_of_time(600), in_words_of_time(30_000), in_words_of_time(400_000)
+    ('42 s', '10 min', '8.3 h', '4.6 days')
+    """
+    for limit, unit_s, unit, decimals in ((100, 1, "s", 0), (6_000, 60, "min", 0), (172_800, 3_600, "h", 1)):
+        if seconds < limit:
+            return f"{seconds / unit_s:.{decimals}f} {unit}"
+    return f"{seconds / 86_400:.1f} days"
+
+
 class _Counts:
     """How far an ingest has come."""
 
     def __init__(self) -> None:
-        self.total = self.done = self.failed = 0
+        self.total = self.done = 0
+        self.reasons = Counter[str]()
         self.task: TaskID | None = None
         self._started_s = self._line_at_s = time.monotonic()
 
@@ -114,7 +130,15 @@ class _Counts:
 
     def add(self, step: Step) -> None:
         self.done += step.committed + step.failed
-        self.failed += step.failed
+        self.reasons.update(step.reasons)
+
+    def failed_in_words(self) -> str:
+        """`12 failed: moov_missing 8, not_media 4`; empty where none has."""
+        if not self.reasons:
+            return ""
+        named = ", ".join(f"{reason} {count}" for reason, count in self.reasons.most_common(REASONS_SHOWN))
+        more = len(self.reasons) - REASONS_SHOWN
+        return f"{self.reasons.total()} failed: {named}" + (f" and {more} more" if more > 0 else "")
 
     @property
     def rate(self) -> float:

@@ -29,10 +29,12 @@ from numpy.typing import NDArray
 
 from index.blobs import thumbnail_key
 from index.home import Home
+from index.ledger import Job
 from index.records import Failure, Space, Video
 from index.search import Hit, Query, QueryError, Searcher
 from index.where import WhereError, parse
-from ingest import pipeline, uploads
+from ingest import backfill, pipeline, uploads
+from ingest.backfill import SAMPLE, BackfillError, Estimate, Ran
 from ingest.clip import MediaError
 from ingest.decode import DecodePool
 from ingest.decode_wire import Limits
@@ -71,6 +73,23 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Backfill:
+    """What a backfill is to do, and on what.
+
+    Which uploads: those that `manifest` names; else those of the ledger that the space lacks, of which `where` keeps
+    the ones whose row in the home's live space fits.
+    """
+
+    manifest: str | Path | None = None
+    where: str | None = None
+    ray: str | None = None
+    """`local`, `auto` or `host:port`; None: threads of this process."""
+    pools: Mapping[str, float] = field(default_factory=dict)
+    """Of Ray: `decoders`, `encoders`, `threads`, `gpus`, `cpus` (see `ingest.cluster.Pools`)."""
+    max_hours: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
     """What a display hears while an ingest runs; the default listens to nothing."""
 
@@ -78,6 +97,19 @@ class Listener:
     on_registered: Callable[[int], None] = lambda count: None
     on_work: Callable[[int], None] = lambda pending: None
     on_step: Callable[[Step], None] = lambda step: None
+
+    def beside(self, on_work: Callable[[int], None], on_step: Callable[[Step], None]) -> Listener:
+        """One that tells somebody else too."""
+
+        def work(pending: int) -> None:
+            self.on_work(pending)
+            on_work(pending)
+
+        def step(one: Step) -> None:
+            self.on_step(one)
+            on_step(one)
+
+        return replace(self, on_work=work, on_step=step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,8 +256,7 @@ class Library:
         """
         options, listener, stop = options or Options(), listener or Listener(), stop or Event()
         started = time.monotonic()
-        if self._space is None or options.new_space:
-            self._make_space(options, listener)
+        self._settle_space(options, listener)
         lost = pipeline.reconcile(self._home, self.space)
         if lost:
             listener.on_message(f"{lost} rows are gone from the table and are made again from their analyses")
@@ -236,7 +267,7 @@ class Library:
             sources,
             self._home,
             self.space,
-            lambda: self._threads(options, listener),
+            lambda: self._threads(self._home, options, listener),
             in_place=options.in_place,
             stop=stop,
             on_registered=listener.on_registered,
@@ -257,6 +288,131 @@ class Library:
         """Try failures and partial videos again; the summary counts those."""
         again = self._home.ledger.retry(self.space.id, quarantined=quarantined)
         return self.ingest(options=options, listener=listener, stop=stop, _again=again)
+
+    def backfill(
+        self,
+        asked: Backfill,
+        *,
+        options: Options | None = None,
+        listener: Listener | None = None,
+        stop: Event | None = None,
+    ) -> Ran:
+        """Fill the space, on every core of this machine or on Ray, beside uploads, which go first.
+
+        Raises:
+            BackfillError: `where` without another space than the live one, or beside a manifest.
+            ClusterRefused: a Ray cluster that is open to everybody, or does not let us in.
+            StandsStill: nothing ended for a quarter of an hour.
+        """
+        options, listener, stop = options or Options(), listener or Listener(), stop or Event()
+        self._settle_space(options, listener)
+        only = self._fitting(asked)
+        lost = pipeline.reconcile(self._home, self.space)
+        if lost:
+            listener.on_message(f"{lost} rows are gone from the table and are made again from their analyses")
+        if asked.manifest is not None:
+            sources = self._outside_home(uploads.discover([], Path(asked.manifest)))
+            backfill.queue_named(
+                sources,
+                self._home,
+                self.space.id,
+                in_place=options.in_place,
+                stop=stop,
+                on_progress=listener.on_registered,
+            )
+        else:
+            backfill.queue_known(self._home, self.space.id, only=only, stop=stop, on_progress=listener.on_registered)
+        with self._ray(asked, options):
+            return backfill.run(
+                self._home,
+                self.space,
+                lambda: self._crew(self._home, asked, options, listener),
+                engine=f"ray {asked.ray}" if asked.ray else "threads",
+                stop=stop,
+                max_hours=asked.max_hours,
+                on_step=listener.on_step,
+            )
+
+    def estimate(
+        self,
+        asked: Backfill,
+        *,
+        sample: int = SAMPLE,
+        price_per_core_hour: float,
+        options: Options | None = None,
+        listener: Listener | None = None,
+    ) -> Estimate:
+        """Say what a backfill will take, from a sample that is decoded and encoded and thrown away.
+
+        Raises:
+            BackfillError: nothing needs work; and what `backfill` raises.
+        """
+        options, listener = options or Options(), listener or Listener()
+        self._settle_space(options, listener)
+        only = self._fitting(asked)
+        if asked.manifest is not None:
+            named = self._outside_home(uploads.discover([], Path(asked.manifest)))
+            sources = backfill.named_and_unfinished(named, self._home, self.space.id)
+        else:
+            sources = backfill.known_and_unfinished(self._home, self.space.id, only)
+        with self._ray(asked, options):
+            return backfill.estimate(
+                sources,
+                self._home,
+                self.space,
+                lambda scratch: self._crew(scratch, asked, options, listener),
+                cores=_cores(asked, options),
+                price_per_core_hour=price_per_core_hour,
+                in_place=options.in_place,
+                local=asked.ray in (None, "local"),
+                sample=sample,
+                on_step=listener.on_step,
+            )
+
+    def jobs(self) -> list[Job]:
+        """Backfills of this home, newest first."""
+        return self._home.ledger.jobs()
+
+    def _settle_space(self, options: Options, listener: Listener) -> None:
+        """Know which space it is; its encoders are loaded only where nobody has recorded it yet."""
+        if self._space is None or options.new_space:
+            self._make_space(options, listener)
+
+    def _fitting(self, asked: Backfill) -> set[str] | None:
+        """Ids of the live space's rows that fit `where`; None: all."""
+        if asked.where is None:
+            return None
+        live = self._home.ledger.spaces()[0]
+        if asked.manifest is not None or live.id == self.space.id:
+            raise BackfillError(
+                "--where chooses among the rows of the live space, for another space: it wants --space with one that "
+                f"is not {live.id}, and no --manifest"
+            )
+        return set(self._home.table(live).ids(parse(asked.where).sql()))
+
+    @contextmanager
+    def _ray(self, asked: Backfill, options: Options) -> Iterator[None]:
+        if asked.ray is None:
+            yield
+            return
+        from ingest.cluster import connected  # imports Ray, which takes a second and 60 MB
+
+        with connected(asked.ray, cores=options.workers):
+            yield
+
+    @contextmanager
+    def _crew(self, home: Home, asked: Backfill, options: Options, listener: Listener) -> Iterator[pipeline.Crew]:
+        if asked.ray is None:
+            with self._threads(home, options, listener) as threads:
+                yield threads
+            return
+        from ingest.cluster import Kit, Pools, crew
+
+        kit = Kit(blobs_url=home.blobs_url, space=self.space, limits=options.limits)
+        self._opened = None  # the workers load their own
+        with crew(kit, Pools(**asked.pools), on_message=listener.on_message) as on_ray:  # type: ignore[arg-type]
+            listener.on_work(home.ledger.counts(self.space.id)["pending"])
+            yield on_ray
 
     def _outside_home(self, sources: Iterable[Source | Failure]) -> Iterator[Source | Failure]:
         """`firstlook ingest .` must not ingest what it writes there."""
@@ -285,7 +441,7 @@ class Library:
         return self._words
 
     @contextmanager
-    def _threads(self, options: Options, listener: Listener) -> Iterator[pipeline.Crew]:
+    def _threads(self, home: Home, options: Options, listener: Listener) -> Iterator[pipeline.Crew]:
         encoders = self._encoders(options.workers, listener)
         pool = DecodePool(
             options.workers,
@@ -294,8 +450,8 @@ class Library:
             text_frames=encoders.onscreen is not None,
         )
         engine = Engine(space=self.space, decoder=pool, encoders=encoders)
-        with pool, Threads(self._home.blobs, engine, options.workers) as crew:
-            listener.on_work(self._home.ledger.counts(self.space.id)["pending"])
+        with pool, Threads(home.blobs, engine, options.workers) as crew:
+            listener.on_work(home.ledger.counts(self.space.id)["pending"])
             yield crew
 
     def _summary(self, given: Given, seconds: float) -> Summary:
@@ -480,6 +636,14 @@ class Library:
             "rows": self._home.table(self.space).count(),
             "reasons": dict(Counter(one.reason for one in self.failures()).most_common()),
         }
+
+
+def _cores(asked: Backfill, options: Options) -> int:
+    if asked.ray in (None, "local"):
+        return options.workers
+    from ingest.cluster import cores
+
+    return cores()
 
 
 def describe(space: Space, encoders: Encoders) -> str:

@@ -6,12 +6,16 @@ import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from index.ledger import Job
 from index.records import PRESENT, Failure, Video
+from ingest.backfill import Estimate, Ran
+from service.display import in_words_of_time
 from service.library import Match, Summary
 
 _CAPTION_CHARS = 48
@@ -35,6 +39,89 @@ def summary(ended: Summary) -> None:
 def summary_json(ended: Summary) -> dict[str, Any]:
     extra = [{"path": path, "video_id": video_id} for path, video_id in ended.extra_paths.items()]
     return asdict(ended) | {"extra_paths": extra}
+
+
+def backfill(ran: Ran) -> None:
+    """How a backfill ended, in a few lines."""
+    done, console = ran.progress, _console()
+    ended = done.videos + done.failures
+    console.print(
+        f"{ran.job_id}: {done.videos} videos, {done.failures} failures"
+        + (f", {ran.pending} waiting" if ran.pending else "")
+        + f" in {in_words_of_time(ran.seconds)}, {ended / max(ran.seconds, 1e-9):.1f} a second"
+        + (f"; stopped {ran.stopped}, and the next run goes on" if ran.stopped else "")
+    )
+    for reason, count in done.reasons.most_common():
+        console.print(f"  {count:6} {reason}")
+    if done.child_deaths or done.lost_workers:
+        console.print(f"  {done.child_deaths} decode children and {done.lost_workers} workers died and were replaced")
+
+
+def backfill_json(ran: Ran) -> dict[str, Any]:
+    done = ran.progress
+    ended, seconds = done.videos + done.failures, max(ran.seconds, 1e-9)
+    return {
+        "job_id": ran.job_id,
+        "wanted": ran.wanted,
+        "videos": done.videos,
+        "failures": done.failures,
+        "pending": ran.pending,
+        "stopped": ran.stopped,
+        "seconds": round(ran.seconds, 3),
+        "videos_per_second": round(ended / seconds, 3),
+        "video_hours_per_day": round(done.video_s / seconds * 24, 3),
+        "reasons": dict(done.reasons.most_common()),
+        "child_deaths": done.child_deaths,
+        "lost_workers": done.lost_workers,
+    }
+
+
+def estimate(reckoned: Estimate) -> None:
+    """What a backfill will take."""
+    console = _console()
+    cpu = "" if reckoned.cpu_s_per_video is None else f", {reckoned.cpu_s_per_video:.2f} CPU-seconds each"
+    rows = {
+        "to do": f"{reckoned.uploads:,} uploads, about {reckoned.video_hours:,.1f} hours of video",
+        "sample": f"{reckoned.sampled} decoded and encoded, {reckoned.sampled_failures} failed",
+        "speed": f"{reckoned.videos_per_second:.1f} a second on {reckoned.cores} cores{cpu}",
+        "time": in_words_of_time(reckoned.hours * 3600),
+        "storage": f"{_in_gb(reckoned.blob_gb)} of analyses and thumbnails, {_in_gb(reckoned.table_gb)} of table, "
+        f"{_in_gb(reckoned.original_gb)} of copied originals",
+        "money": f"{reckoned.money_per_1000:.4f} for 1,000 videos, {reckoned.money:,.4g} in all, at "
+        f"{reckoned.price_per_core_hour:g} a core and hour (--price)",
+    }
+    for name, said in rows.items():
+        console.print(f"{name:8} {said}")
+    console.print("reckoned from the sample; other work on these cores, or a slower disk, makes it longer")
+
+
+def jobs(found: Sequence[Job]) -> None:
+    """Backfills, newest first."""
+    console = _console()
+    for job in found:
+        began = datetime.fromtimestamp(job.started_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        took = in_words_of_time(job.seen_s - job.started_s)
+        console.print(f"{job.job_id}  {job.state}, on {job.engine}, into {job.space_id}, begun {began}")
+        console.print(
+            f"    {job.videos:,} videos and {job.failures:,} failures of {job.wanted:,} in {took}, {job.per_second:.1f} "
+            f"a second, {job.video_hours_per_day:,.1f} video-hours a day"
+        )
+        if job.detail:
+            console.print(f"    {job.detail}")
+    if not found:
+        console.print("no backfill has run here")
+
+
+def _in_gb(gb: float) -> str:
+    return f"{gb * 1000:.1f} MB" if gb < 1 else f"{gb:,.1f} GB"
+
+
+def jobs_json(found: Sequence[Job]) -> list[dict[str, Any]]:
+    rates = [
+        {"per_second": round(job.per_second, 3), "video_hours_per_day": round(job.video_hours_per_day, 3)}
+        for job in found
+    ]
+    return [asdict(job) | rate for job, rate in zip(found, rates, strict=True)]
 
 
 def hits(found: Sequence[Match]) -> None:

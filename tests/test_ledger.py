@@ -332,12 +332,14 @@ def test_a_space_is_filled_page_by_page_with_what_it_lacks(ledger: Ledger) -> No
     register(ledger, upload("b", caption="edited"))
     other = "local-1"
     ledger.queue(["a"], other)
-    pages, after, queued = 0, "", 0
+    after: str | None = ""
+    pages = []
     while after is not None:
-        after, count = ledger.fill(other, after=after, limit=2)
-        queued, pages = queued + count, pages + 1
-    assert (queued, pages) == (4, 3)
-    assert ledger.fill(other) == (None, 0), "filled already"
+        after, lacking = ledger.lacking(other, after=after, limit=2)
+        pages.append(lacking)
+        ledger.queue(lacking, other)
+    assert pages == [["b"], ["c", "d"], ["e"]]
+    assert ledger.lacking(other) == (None, []), "filled already"
     work = ledger.claim(other, ELSEWHERE, 10)
     assert [one.upload.video_id for one in work] == ["a", "b", "c", "d", "e"]
     assert work[1].upload.caption == "edited"
