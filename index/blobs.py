@@ -145,6 +145,16 @@ class Blobs:
         elif self._remote.exists(f"{self._prefix}/{key}"):
             self._remote.rm_file(f"{self._prefix}/{key}")
 
+    def set_aside(self, key: str, under: str) -> None:
+        """Move a blob to `quarantine/<under>/<key>`, where nothing looks for it; one that is gone is no error."""
+        aside = f"quarantine/{under}/{key}"
+        if self._folder is None:
+            if self._remote.exists(f"{self._prefix}/{key}"):
+                self._remote.mv(f"{self._prefix}/{key}", f"{self._prefix}/{aside}")
+        elif (self._folder / key).exists():
+            (self._folder / aside).parent.mkdir(parents=True, exist_ok=True)
+            os.rename(self._folder / key, self._folder / aside)
+
     def path_of(self, key: str) -> Path | None:
         """Where a blob lies as a file; None where it has to be fetched first (`local_copy`)."""
         return None if self._folder is None else self._folder / key

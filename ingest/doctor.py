@@ -50,6 +50,8 @@ Numbers = NDArray[np.uint64]
 
 EXAMPLES = 20
 """So many ids are named a finding; all of them are counted."""
+NAMED = 3
+"""So many of them are shown to a person."""
 BATCH = 500
 LEASE_S = 900.0
 """The table's lease is renewed before each step of a repair; the longest, building an index, takes minutes."""
@@ -143,7 +145,7 @@ def examine(
         LeaseLost: it took the table over; what was not mended yet is found again the next time.
     """
     started = time.monotonic()
-    case = _Case(home=home, space=space, text=text, deep=deep, fix=fix, seed=seed, clock=clock)
+    case = _Case(home=home, space=space, text=text, deep=deep, fix=fix, seed=seed, clock=clock, began_s=clock())
     with ExitStack() as stack:
         stack.callback(case.close)
         try:
@@ -188,12 +190,15 @@ class _Case:
     fix: bool
     seed: int
     clock: Callable[[], float]
+    began_s: float
     findings: list[Finding] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     outline: Outline | None = None
     """None: the table does not open."""
     rows: _Rows | None = None
+    arriving: list[Stored] = field(default_factory=list)
+    """Blobs that have not taken their place, met while the others were listed."""
     damaged: set[str] = field(default_factory=set)
     """Contents whose originals are not what they were: nothing may be made from them."""
     owner: str = field(default_factory=owner_name)
@@ -243,10 +248,14 @@ class _Case:
             raise LeaseLost(f"the lease of {self.space.id} has passed on while the table was being mended")
         return VideoTable.open(self.home.tables_url, self.space)
 
+    @property
+    def today(self) -> str:
+        """Names the folders of what is taken out of the way. Nothing in them is ever read again by us."""
+        return datetime.fromtimestamp(self.began_s, UTC).strftime("%Y-%m-%dT%H%M%SZ")
+
     def quarantine(self) -> Path:
-        """A folder of today for what is taken out of the way. Nothing in it is ever read again by us."""
-        day = datetime.fromtimestamp(self.clock(), UTC).strftime("%Y-%m-%dT%H%M%SZ")
-        return self.home.folder / "quarantine" / day
+        """Where files of the table go."""
+        return self.home.folder / "quarantine" / self.today
 
     def analysis(self, content_sha256: str, space_id: str | None = None) -> Analysis | str:
         """What was analysed of a content, or why it cannot be used: `gone` or `torn`."""
@@ -307,6 +316,28 @@ class _Rows:
         )
         for video_id, group in groupby(numbered, key=lambda pair: pair[0]):
             yield video_id, [place for _, place in group]
+
+
+def told(report: Report) -> str:
+    """A report for a person to read: what was found, what became of it, what was looked at."""
+    lines = []
+    for finding in report.findings:
+        state = "mended" if finding.repaired else "HARMFUL" if finding.harmful else "harmless"
+        size = f", {finding.bytes:,} bytes" if finding.bytes else ""
+        lines.append(f"{state:8}  {finding.kind} × {finding.count}{size}")
+        lines.append(f"          {finding.sentence}")
+        named = ", ".join(finding.concerns[:NAMED])
+        lines.append(f"          {named}" + (f", and {finding.count - NAMED} more" if finding.count > NAMED else ""))
+        if finding.done:
+            lines.append(f"          -> {finding.done}")
+    lines += [f"skipped   {sentence}" for sentence in report.skipped]
+    lines.append("looked at " + ", ".join(f"{name} {value:,}" for name, value in report.figures.items()))
+    harmful = sum(finding.harmful and not finding.repaired for finding in report.findings)
+    hint = "" if report.fix or not harmful else "; firstlook doctor --fix mends what can be mended"
+    lines.append(
+        "healthy" if report.healthy else f"{harmful} harmful {'finding' if harmful == 1 else 'findings'}{hint}"
+    )
+    return "\n".join(lines)
 
 
 # The checks ------------------------------------------------------------------------------------------------------
@@ -753,7 +784,7 @@ def originals(case: _Case) -> list[Finding]:
     orphans: list[Stored] = []
     damaged: list[str] = []
     for some in _batches(case.home.blobs.stored("original"), 10_000):
-        whole = [one for one in some if not one.arriving]
+        whole = _arrived(case, some)
         numbers = _numbers(one.name for one in whole)
         there.append(numbers)
         orphans += [one for one, is_known in zip(whole, _among(numbers, known), strict=True) if not is_known]
@@ -784,7 +815,7 @@ def analyses(case: _Case) -> list[Finding]:
         torn: list[str] = []
         total = 0
         for some in _batches(case.home.blobs.stored(f"analysis/{name}"), 10_000):
-            whole = [one for one in some if not one.arriving]
+            whole = _arrived(case, some)
             numbers = _numbers(one.name for one in whole)
             total += len(whole)
             there.append(numbers)
@@ -818,7 +849,7 @@ def thumbnails(case: _Case) -> list[Finding]:
     strays: list[Stored] = []
     damaged: list[str] = []
     for some in _batches(case.home.blobs.stored("thumbnail"), 10_000):
-        whole = [one for one in some if not one.arriving]
+        whole = _arrived(case, some)
         numbers = _numbers(one.name for one in whole)
         there.append(numbers)
         _count(case, "thumbnails", whole)
@@ -846,12 +877,7 @@ def thumbnails(case: _Case) -> list[Finding]:
 
 def leftovers(case: _Case) -> list[Finding]:
     """Nothing lies about that a kill left half written."""
-    old = [
-        one
-        for kind in ("original", "thumbnail", "analysis")
-        for one in case.home.blobs.stored(kind)
-        if one.arriving and case.clock() - one.mtime_s > LEFTOVER_AGE_S
-    ]
+    old = [one for one in case.arriving if case.clock() - one.mtime_s > LEFTOVER_AGE_S]
     found = []
     if old:
         done = ""
@@ -901,6 +927,12 @@ an original is worth must be known before anything is queued to be made from it.
 # Blobs -----------------------------------------------------------------------------------------------------------
 
 
+def _arrived(case: _Case, blobs: Sequence[Stored]) -> list[Stored]:
+    """Those that are in their place; the others are noted for `leftovers`."""
+    case.arriving += [one for one in blobs if one.arriving]
+    return [one for one in blobs if not one.arriving]
+
+
 def _is_damaged(case: _Case, blob: Stored) -> bool:
     try:
         return case.home.blobs.sha256(blob.key) != blob.name
@@ -918,6 +950,10 @@ def _orphans(case: _Case, kind: str, orphans: Sequence[Stored], reason: str, tot
     done = ""
     if case.fix and len(old) >= ORPHANS_MIN and len(old) > ORPHANS_MAX * total:
         done = f"kept: {len(old)} of {total} is so many that these may be blobs of another home, or of a lost ledger"
+    elif case.fix and kind == "original":  # nobody can make one again, should the ledger be the one that is wrong
+        for one in old:
+            case.home.blobs.set_aside(one.key, case.today)
+        done = f"moved to quarantine/{case.today} beside the blobs, and yours to delete"
     elif case.fix:
         for one in old:
             case.home.blobs.delete(one.key)
@@ -925,7 +961,7 @@ def _orphans(case: _Case, kind: str, orphans: Sequence[Stored], reason: str, tot
     return [
         case.found(
             f"orphan_{kind}", [one.key for one in old], sentence, harmful=False, bytes=size, done=done,
-            repaired=done == "deleted",
+            repaired=done != "" and not done.startswith("kept"),
         )
     ]  # fmt: skip
 
@@ -976,9 +1012,9 @@ def _analyse_again(
         else:
             kept.append(content)
             continue
-        _move_blob(case, analysis_key(content, space_id))
+        case.home.blobs.set_aside(analysis_key(content, space_id), case.today)
     for name in pictures:
-        _move_blob(case, thumbnail_key(name))
+        case.home.blobs.set_aside(thumbnail_key(name), case.today)
     found = []
     if queued:
         done = "moved to quarantine; their uploads are queued, and the next ingest decodes them again"
@@ -987,18 +1023,6 @@ def _analyse_again(
         done = "left: their originals are gone or damaged, so nothing can make them again"
         found.append(case.found(kind, kept, sentence, done=done))
     return found
-
-
-def _move_blob(case: _Case, key: str) -> None:
-    """Copy a blob into quarantine, and delete it."""
-    try:
-        data = case.home.blobs.get(key)
-    except FileNotFoundError:
-        return
-    target = case.quarantine() / key
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(data)
-    case.home.blobs.delete(key)
 
 
 def _pictures_again(case: _Case, kind: str, numbers: set[int], sentence: str, damaged: Sequence[str]) -> list[Finding]:

@@ -28,7 +28,7 @@ from index.search import Query, Searcher, probe
 from index.survey import Surveyor, Torn, _Reader
 from index.table import TableUnreadable, Upkeep
 from ingest import doctor
-from ingest.doctor import EXAMPLES, Report, examine
+from ingest.doctor import EXAMPLES, Report, examine, told
 from ingest.pipeline import ingest
 from ingest.uploads import discover
 
@@ -287,6 +287,10 @@ def test_more_is_counted_than_is_named(home: Home) -> None:
     home.table(SPACE).delete(some(home, 30))
     (finding,) = look(home).findings
     assert (finding.kind, finding.count, len(finding.concerns)) == ("row_missing", 30, EXAMPLES)
+    said = told(look(home)).splitlines()
+    assert said[0] == "HARMFUL   row_missing × 30"
+    assert said[2].endswith(", and 27 more")
+    assert said[-1] == "1 harmful finding; firstlook doctor --fix mends what can be mended"
 
 
 # The table -------------------------------------------------------------------------------------------------------
@@ -418,6 +422,8 @@ def test_orphan_blobs_are_counted_and_go_only_when_asked(home: Home, truth: Trut
     assert all(home.blobs.has(key) for key in orphans)
     mend(home)
     assert not any(home.blobs.has(key) for key in orphans)
+    (kept,) = (home.folder / "blobs/quarantine").rglob("ab" * 32)
+    assert kept.stat().st_size == 100, "an original is never deleted"
     assert rows_of(home) == truth.rows
 
 
