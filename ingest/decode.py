@@ -44,8 +44,10 @@ from ingest.clip import (
 )
 from ingest.decode_wire import HEADER, MAGIC, MAX_JSON_BYTES, REQUEST, VERSION, Kind, Limits, Plan, Sampling
 
-FILES_PER_CHILD = 32
-"""A child is replaced after so many files: leaks and whatever a bad file left behind end with it."""
+FILES_PER_CHILD = 64
+"""A child is replaced after so many files: leaks and whatever a bad file left behind end with it. A start costs 145 ms
+of CPU: 4.5 ms a file with 32, 2.3 with 64. What a child holds on to grows by 30 MB over 32 files, 45 over 64, 80 over
+128."""
 START_UP_S = 60.0
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """Brightness of RGB. Source: ITU-R BT.601."""
@@ -61,14 +63,14 @@ class ChildDied(MediaError):
 class DecodePool:
     """Children that decode, for as many threads as there are workers.
 
-    One child more than workers is kept, so that when one is replaced the next file does not wait for its start.
-
     Args:
         workers: how many threads will call `decode` at the same time, >= 1; more of them wait for each other.
         limits: what one file may cost.
         sampling: `full`, or `fast` for the space that skips frames nothing refers to.
         stills: take still pictures too, as a query may be one.
         text_frames: hand back frames to read text from; nobody wants them where on-screen text is off.
+        spare: children kept beyond `workers`, so that when one is replaced the next file does not wait for its start.
+            0 where many processes have a pool each: their waiting children would only take memory.
         child_module: what is run; tests run one that misbehaves.
     """
 
@@ -80,10 +82,13 @@ class DecodePool:
         *,
         stills: bool = False,
         text_frames: bool = True,
+        spare: int = 1,
         child_module: str = "ingest.decode_child",
     ) -> None:
         if workers < 1:
             raise ValueError(f"workers >= 1 wanted, got {workers}")
+        if spare < 0:
+            raise ValueError(f"spare >= 0 wanted, got {spare}")
         self._plan = Plan(
             limits=limits or Limits(),
             sampling=sampling,
@@ -101,7 +106,7 @@ class DecodePool:
         self._children: set[_Child] = set()
         self._closed = False
         self._idle: SimpleQueue[_Child] = SimpleQueue()
-        for _ in range(workers + 1):
+        for _ in range(workers + spare):
             self._idle.put(self._new_child())
 
     def decode(self, path: Path | str) -> Clip:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from ingest import sniff
 from ingest.clip import LONG_SIDE_MAX_PX, SAMPLE_RATE_HZ, MediaError
-from ingest.decode import DecodePool, picture_signals
+from ingest.decode import FILES_PER_CHILD, DecodePool, picture_signals
 from ingest.decode_wire import Limits
 from ingest.slices import UNKNOWN_STEP_S, SlicePicker
 
@@ -217,6 +217,33 @@ def test_signals_know_light_from_dark_and_motion_from_rest() -> None:
     assert np.allclose(signals["motion"], [0, 0, 1, 11 / 12], atol=1e-5)
     assert signals["sharpness"][2] == pytest.approx(0, abs=1e-6)
     assert signals["sharpness"][3] > 0.05
+
+
+# The pool
+
+
+@pytest.mark.parametrize(("workers", "spare"), [(1, 0), (1, 1), (2, 0), (2, 3)])
+def test_as_many_children_as_workers_and_spare_ones(workers: int, spare: int) -> None:
+    with DecodePool(workers, spare=spare) as pool:
+        assert len(pool.pids) == workers + spare
+
+
+def test_without_a_spare_child_the_next_file_waits_for_the_new_one(tmp_path: Path) -> None:
+    path = write_media(tmp_path / "a.mp4", draw=red_then_blue, seconds=0.2)
+    with DecodePool(1, spare=0) as pool:
+        first = pool.pids
+        for _ in range(FILES_PER_CHILD):
+            assert len(pool.decode(path).frames) == 2
+        second = pool.pids
+        assert len(pool.decode(path).frames) == 2
+        assert second == pool.pids
+    assert len(first) == len(second) == 1
+    assert first != second
+
+
+def test_less_than_no_spare_child_is_refused() -> None:
+    with pytest.raises(ValueError, match="spare >= 0"):
+        DecodePool(1, spare=-1)
 
 
 # Sound

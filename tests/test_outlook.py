@@ -237,6 +237,25 @@ def test_a_damaged_reference_is_decoded_whole(tmp_path: Path) -> None:
     assert in_full(path) == answer(path, whole=True)
 
 
+def test_damage_in_a_picture_that_nobody_looks_at_is_not_noticed(tmp_path: Path) -> None:
+    """The one thing that whole decoding would say and this does not; what is handed back is not touched by it."""
+    path = write(tmp_path / "a.mp4", "libx264", {"x264-params": "bframes=3:b-adapt=0"})
+    intact = answer(path, whole=False)
+    chosen_ms = {round(time_s * 1000) for time_s in intact[0]["frame_times_s"]}
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        headers = Packets("h264", container.streams.video[0].codec_context.extradata)
+        for packet in container.demux(video=0):
+            if not packet.size or packet.pts is None or packet.pos is None:
+                continue
+            idle = not headers.picture(memoryview(packet)).is_reference
+            if idle and round(packet.pts * packet.time_base * 1000) not in chosen_ms:
+                data[packet.pos + 6 : packet.pos + packet.size] = bytes(packet.size - 6)
+    path.write_bytes(data)
+    assert answer(path, whole=False) == intact
+    assert answer(path, whole=True) != intact
+
+
 @pytest.mark.usefixtures("unlimited")
 def test_a_file_that_ends_early_is_decoded_whole(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", "libx264", {}, container_options={"movflags": "faststart"})
