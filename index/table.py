@@ -563,18 +563,13 @@ def set_aside(uri: str, into: Path, names: Sequence[str] | None = None) -> None:
 
 
 def _opened(uri: str, session: Any, version: int | None) -> Any:
-    there = _is_there(uri)  # looked at first: another process may make it meanwhile
+    there = "://" not in uri and Path(uri).exists()  # looked at first: another process may make it meanwhile
     try:
         return lance.dataset(uri, session=session, version=version)
     except (OSError, ValueError) as error:
         if not there and "was not found" in str(error):
             raise TableMissing(f"there is no table at {uri}") from error
         raise TableUnreadable(f"{uri}: {error}") from error
-
-
-def _is_there(uri: str) -> bool:
-    files, path = url_to_fs(uri)
-    return bool(files.exists(path))
 
 
 def _wants_vector_index(snapshot: Snapshot, upkeep: Upkeep) -> bool:
