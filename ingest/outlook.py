@@ -21,6 +21,9 @@ _HEVC_SLICES, _HEVC_ENTRIES = frozenset({*range(10), 19, 20, 21}), frozenset({19
 _HEVC_HARMLESS = frozenset({32, 33, 34, 35, 38, 39, 40, 62})
 """Parameter sets, delimiters, filler, messages, and what Dolby Vision says of colours."""
 
+MAX_UNITS = 256
+"""In one packet; a picture is a handful of them, and a hostile file could have millions."""
+
 
 class Unforeseen(Exception):
     """The stream is not as regular as it would have to be, or did not turn out as foretold."""
@@ -69,6 +72,8 @@ class Packets:
             if not start + 2 <= at <= end:
                 raise Unforeseen(f"a unit of {at - start} bytes, {end - start} are left")
             headers.append(bytes(packet[start : min(start + 3, at)]))
+            if len(headers) > MAX_UNITS:
+                raise Unforeseen(f"more than {MAX_UNITS} units in a packet")
         return self._picture(headers)
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ingest import decode_child
 from ingest.decode_child import Refused, decode_file, decode_once
 from ingest.decode_wire import Limits, Plan
-from ingest.outlook import Packets, Picture, Unforeseen, check_order, spare
+from ingest.outlook import MAX_UNITS, Packets, Picture, Unforeseen, check_order, spare
 
 PLAN = Plan(
     limits=Limits(),
@@ -327,6 +327,7 @@ def test_hevc_says_in_its_headers_what_is_referred_to_in_which_layer() -> None:
         pytest.param(memoryview(b"\0\0\0\x09\x41\x9a\0"), id="longer than it is"),
         pytest.param(memoryview(b"\0\0\0\3\x41\x9a\0\0\0"), id="something left"),
         pytest.param(memoryview(b""), id="nothing"),
+        pytest.param(units(b"\x41\x9a\0", *[b"\x06\x05"] * MAX_UNITS), id="too many units"),
     ],
 )
 def test_packets_that_are_odd_are_not_read_ahead(packet: memoryview) -> None:
