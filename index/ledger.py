@@ -36,7 +36,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, MetaData, St
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
 
-from index.records import Failure, Space, Upload, canonical_json
+from index.records import Claimed, Failure, Space, Upload, canonical_json
 
 SCHEMA_VERSION = 2
 ITEM_LEASE_S = 600.0
@@ -176,16 +176,6 @@ class SeenFile:
     """Digest of what a manifest or a sidecar said of it."""
     extra: bool = False
     """Its bytes are an upload already, under another path."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
-    """An upload that is ours to work on until its lease ends."""
-
-    upload: Upload
-    child_deaths: int
-    partial: bool
-    """A row stands already; only its failed channels are wanted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,6 +61,16 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """An upload that is ours to work on until its lease ends."""
+
+    upload: Upload
+    child_deaths: int
+    partial: bool
+    """A row stands already; only its failed channels are wanted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MediaFacts:
     """What decoding measured, beside what the file claims of itself."""
 

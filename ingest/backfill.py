@@ -28,7 +28,8 @@ from index.ledger import BACKFILL, owner_name
 from index.records import Failure, Space, Upload
 from ingest.pipeline import Crew, Step, work_off
 from ingest.register import register
-from ingest.uploads import Source, local_path
+from ingest.uploads import Source
+from ingest.uris import local_path
 
 BY_BUDGET, BY_REQUEST = "by budget", "by request"
 """Who stopped a run."""

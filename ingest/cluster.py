@@ -17,15 +17,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 import threading
-import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from ingest.ray_token import ClusterRefused, settle
@@ -42,16 +39,10 @@ from ray.exceptions import (
     RayError,
     RayTaskError,
 )
-from threadpoolctl import threadpool_limits
 
-from index.blobs import Blobs
-from index.ledger import Claimed
-from index.records import Space
-from ingest.decode import DecodePool
-from ingest.decode_wire import Limits
-from ingest.encode import Encoders
-from ingest.pipeline import Decoded, Decoder, Outcome, decode_chunk, encode_chunk
-from ingest.spaces import open_space, recipe_of
+from index.records import Claimed
+from ingest.chunk_decode import Outcome
+from ingest.cluster_workers import Encoder, Kit, decode
 
 _ray: Any = ray  # some of its functions have no types
 LOCAL = "local"
@@ -79,45 +70,6 @@ class Pools:
     """Of an encoder; .25 puts four on a GPU. Those of the space `local` compute on the CPU alone."""
     cpus: float = 0.0
     """That an encoder keeps from others. 0: it shares them with decoding, and whoever has work runs."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kit:
-    """Everything that a worker needs to know; it travels, so it holds no open thing."""
-
-    blobs_url: str
-    space: Space
-    limits: Limits = field(default_factory=Limits)
-    open_decoder: Callable[[Kit], Decoder] | None = None
-    """Default: a pool of one decode child."""
-    open_encoders: Callable[[Kit, int], Encoders] | None = None
-    """Of a number of threads; default: those of the space."""
-    key: str = field(default_factory=lambda: uuid.uuid4().hex)
-    """Tells kits apart in a process that outlives one."""
-
-    def blobs(self) -> Blobs:
-        """Open the blobs from where the worker is.
-
-        Raises:
-            FileNotFoundError: they are in a folder that this machine does not see.
-        """
-        if "://" not in self.blobs_url and not Path(self.blobs_url).parent.is_dir():
-            raise FileNotFoundError(
-                f"{socket.gethostname()} does not see {self.blobs_url}: workers on several machines want a folder that "
-                "all of them share, or an object store (FIRSTLOOK_BLOBS_URL)"
-            )
-        return Blobs(self.blobs_url)
-
-    def decoder(self) -> Decoder:
-        if self.open_decoder is not None:
-            return self.open_decoder(self)
-        sampling, reads_text = recipe_of(self.space).sampling, "onscreen" in self.space.spec["encoders"]
-        return DecodePool(1, limits=self.limits, sampling=sampling, text_frames=reads_text)
-
-    def encoders(self, threads: int) -> Encoders:
-        if self.open_encoders is not None:
-            return self.open_encoders(self, threads)
-        return open_space(recipe_of(self.space), threads=threads, recorded=self.space)[0]
 
 
 @contextmanager
@@ -228,7 +180,7 @@ class RayCrew:
     async def _analyse(self, chunk: Sequence[Claimed]) -> Outcome:
         """The way of one chunk. A worker's death is told as the outcome; an error of ours is raised."""
         try:
-            decoding: Any = _decode
+            decoding: Any = decode
             all_that_came, decoded = decoding.remote(self._kit, chunk)
             outcome: Outcome | None = await all_that_came
             return outcome or await self._encode(chunk, decoded)
@@ -273,7 +225,7 @@ class RayCrew:
         p = self._pools
         options: dict[str, Any] = {"num_cpus": p.cpus, "num_gpus": p.gpus, "scheduling_strategy": "SPREAD"}
         options |= {"max_concurrency": p.threads, "max_restarts": -1, "max_task_retries": 0}
-        return _Encoder.options(**options).remote(kit, p.threads)  # type: ignore[attr-defined]
+        return Encoder.options(**options).remote(kit, p.threads)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,42 +251,6 @@ def _sized(pools: Pools) -> _Sized:
         gpus=pools.gpus,
         cpus=pools.cpus,
     )
-
-
-_tools: dict[str, tuple[Blobs, Decoder]] = {}
-"""Of this process: Ray gives it one task after the other, and the decode child lives on between them."""
-
-
-@ray.remote(num_cpus=1, num_returns=2, max_retries=0)
-def _decode(kit: Kit, chunk: Sequence[Claimed]) -> tuple[Outcome | None, Decoded | None]:
-    """Decode a chunk. Two answers, so that the driver hears of it without fetching the pictures.
-
-    Returns:
-        The outcome, None where something is left to encode; and then what that is.
-    """
-    if kit.key not in _tools:
-        _tools[kit.key] = kit.blobs(), kit.decoder()
-    blobs, decoder = _tools[kit.key]
-    decoded = decode_chunk(chunk, blobs, kit.space.id, decoder)
-    if decoded.clips or decoded.known:
-        return None, decoded
-    return Outcome(failed=decoded.failed, killed_child=decoded.killed_child), None
-
-
-@ray.remote
-class _Encoder:
-    """Encodes chunks, several at once; its weights are loaded once."""
-
-    def __init__(self, kit: Kit, threads: int) -> None:
-        threadpool_limits(1, user_api="blas")
-        self._kit, self._blobs = kit, kit.blobs()
-        self._encoders = kit.encoders(threads)
-
-    def ready(self) -> None:
-        """Answered once the weights are loaded."""
-
-    def encode(self, chunk: Sequence[Claimed], decoded: Decoded) -> Outcome:
-        return encode_chunk(chunk, decoded, self._blobs, self._kit.space, self._encoders)
 
 
 def _lets_in(address: str, *, secret: str | None) -> bool:

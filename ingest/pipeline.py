@@ -16,31 +16,30 @@ Who decodes and encodes is a `Crew`: threads of this process, one a core (`Threa
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from threading import Event
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from threadpoolctl import threadpool_limits
 
-from index.blobs import Blobs, analysis_key, original_key, thumbnail_key
+from index.blobs import Blobs
 from index.home import Home
-from index.ledger import CHILD_DEATHS_MAX, Claimed, owner_name
-from index.records import Analysis, Failure, Space, Upload, Video
-from ingest.clip import Clip, MediaError
+from index.ledger import CHILD_DEATHS_MAX, owner_name
+from index.records import Claimed, Failure, Space, Upload, Video
+from ingest.chunk_decode import Decoder, Outcome, decode_chunk, failure_of
+from ingest.chunk_encode import encode_chunk
+from ingest.clip import MediaError
 from ingest.commit import Committer
 from ingest.decode import ChildDied
-from ingest.encode import Encoders, analyse, complete, thumbnail_jpeg
-from ingest.fuse import fuse
+from ingest.encode import Encoders
 from ingest.register import Given, register
-from ingest.uploads import Source, local_path
+from ingest.uploads import Source
 
 CHUNK = 4
 """Uploads that are leased, decoded and encoded together; also what a kill can cost. With 8, 40 clips took a fifth
@@ -58,14 +57,6 @@ STANDSTILL_S = 900.0
 """Longer than a lease (600 s) that somebody who died far away left behind: whoever stands still longer is stuck."""
 WORKER_DEATHS_MAX = 5
 """So often may an upload be in hand, alone, when its worker dies, before it is quarantined: once or twice is chance."""
-LIMITS_OF_THE_FILE = ("cpu_limit", "memory_limit")
-"""A child that hits these will hit them again: no second try. Any other death may have been the machine's."""
-
-
-class Decoder(Protocol):
-    """What turns a file into a clip; called from many threads at once."""
-
-    def decode(self, path: Path) -> Clip: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,30 +66,6 @@ class Engine:
     space: Space
     decoder: Decoder
     encoders: Encoders
-
-
-@dataclass(slots=True, kw_only=True)
-class Decoded:
-    """A chunk between its two halves: what has to be encoded, what need not be, and what cannot be."""
-
-    clips: dict[str, Clip] = field(default_factory=dict)
-    """By content."""
-    known: dict[str, Analysis] = field(default_factory=dict)
-    """By content: the same bytes were analysed before."""
-    failed: list[tuple[Upload, Failure]] = field(default_factory=list)
-    killed_child: list[tuple[Upload, ChildDied]] = field(default_factory=list)
-
-
-@dataclass(slots=True, kw_only=True)
-class Outcome:
-    """What became of one chunk: every upload of it is in one list, or was cut off by a stop and stays leased."""
-
-    videos: list[Video] = field(default_factory=list)
-    failed: list[tuple[Upload, Failure]] = field(default_factory=list)
-    killed_child: list[tuple[Upload, ChildDied]] = field(default_factory=list)
-    lost_worker: list[Upload] = field(default_factory=list)
-    """The process that had these in hand is gone, or its machine; nobody knows which of them it was, if any."""
-    how_lost: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,7 +276,7 @@ class _Shift:
             deaths = self._ledger.child_died(upload, self._space.id, self._owner)
             if deaths >= CHILD_DEATHS_MAX:
                 detail = f"killed its decode child {deaths} times, at last so: {died.reason}: {died.detail}"
-                quarantined.append((upload, _failure(upload, MediaError("quarantined", detail))))
+                quarantined.append((upload, failure_of(upload, MediaError("quarantined", detail))))
             else:
                 self._ledger.release(self._space.id, self._owner, only=[upload.video_id])
         return quarantined
@@ -322,7 +289,7 @@ class _Shift:
             self._died_alone[upload.video_id] += 1
             if self._died_alone[upload.video_id] >= WORKER_DEATHS_MAX:
                 detail = f"its worker died {WORKER_DEATHS_MAX} times with nothing else in hand: {outcome.how_lost}"
-                return [(upload, _failure(upload, MediaError("quarantined", detail)))]
+                return [(upload, failure_of(upload, MediaError("quarantined", detail)))]
         video_ids = [upload.video_id for upload in lost]
         if video_ids:
             self._ledger.release(self._space.id, self._owner, only=video_ids, suspects=video_ids)
@@ -430,103 +397,3 @@ class Threads:
         with engine.encoders.timed("decode"):
             decoded = decode_chunk(chunk, self._blobs, engine.space.id, engine.decoder, self._stop)
         return encode_chunk(chunk, decoded, self._blobs, engine.space, engine.encoders)
-
-
-def decode_chunk(
-    chunk: Sequence[Claimed], blobs: Blobs, space_id: str, decoder: Decoder, stop: Event | None = None
-) -> Decoded:
-    """Decode what is not analysed yet; what a stop cuts off is nowhere in the answer.
-
-    An analysis with failed channels is taken as it is, unless its upload is tried again.
-    """
-    decoded = Decoded()
-    for claimed in chunk:
-        stored = _stored(claimed.upload.content_sha256, blobs, space_id)
-        if stored is not None and not (stored.partial and claimed.partial):
-            decoded.known[claimed.upload.content_sha256] = stored
-    for claimed in chunk:
-        upload = claimed.upload
-        if upload.content_sha256 in decoded.known or upload.content_sha256 in decoded.clips:
-            continue
-        if stop is not None and stop.is_set():
-            break
-        try:
-            with _original(upload, blobs) as path:
-                decoded.clips[upload.content_sha256] = decoder.decode(path)
-        except MediaError as error:
-            if isinstance(error, ChildDied) and error.reason not in LIMITS_OF_THE_FILE:
-                decoded.killed_child.append((upload, error))
-            else:
-                decoded.failed.append((upload, _failure(upload, error)))
-    return decoded
-
-
-def encode_chunk(chunk: Sequence[Claimed], decoded: Decoded, blobs: Blobs, space: Space, encoders: Encoders) -> Outcome:
-    """Encode clips, put thumbnails and analyses where a kill cannot take them, and fuse the uploads' rows."""
-    ended = {upload.video_id for upload, _ in [*decoded.failed, *decoded.killed_child]}
-    try:
-        analyses = decoded.known | _analysed(decoded.clips, blobs, space.id, encoders)
-        pairs = [
-            (claimed.upload, analyses[claimed.upload.content_sha256])
-            for claimed in chunk
-            if claimed.upload.content_sha256 in analyses and claimed.upload.video_id not in ended
-        ]
-        with encoders.timed("fuse"):
-            videos = fuse(pairs, encoders.text, space) if pairs else []
-    except Exception as error:
-        error.add_note("while encoding " + ", ".join(claimed.upload.uri for claimed in chunk))
-        raise
-    return Outcome(videos=videos, failed=decoded.failed, killed_child=decoded.killed_child)
-
-
-def _analysed(clips: dict[str, Clip], blobs: Blobs, space_id: str, encoders: Encoders) -> dict[str, Analysis]:
-    if not clips:
-        return {}
-    thumbnails = [_put_thumbnail(clip, blobs) for clip in clips.values()]
-    made = {}
-    for new in analyse(list(clips.items()), encoders, space_id, thumbnails=thumbnails):
-        old = _stored(new.content_sha256, blobs, space_id)
-        made[new.content_sha256] = new if old is None else complete(old, new)
-        blobs.put(analysis_key(new.content_sha256, space_id), made[new.content_sha256].to_bytes())
-    return made
-
-
-def _put_thumbnail(clip: Clip, blobs: Blobs) -> str | None:
-    jpeg = thumbnail_jpeg(clip)
-    if jpeg is None:
-        return None
-    name = hashlib.sha256(jpeg).hexdigest()
-    blobs.put(thumbnail_key(name), jpeg)
-    return name
-
-
-def _stored(content: str, blobs: Blobs, space_id: str) -> Analysis | None:
-    key = analysis_key(content, space_id)
-    if not blobs.has(key):
-        return None
-    try:
-        return Analysis.from_bytes(blobs.get(key))
-    except ValueError:  # a torn or flipped blob is made again from the original, which is the truth
-        return None
-
-
-@contextmanager
-def _original(upload: Upload, blobs: Blobs) -> Iterator[Path]:
-    """The bytes as a file: our copy, or the file itself where it was taken in place."""
-    key = original_key(upload.content_sha256)
-    if blobs.has(key):
-        with blobs.local_copy(key) as path:
-            yield path
-        return
-    path = local_path(upload.uri)
-    if not path.is_file():
-        raise MediaError("original_gone", f"{path}: taken in place, and not there any more")
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != upload.content_sha256:
-            raise MediaError("original_changed", f"{path}: taken in place, and changed since; ingest it again")
-    yield path
-
-
-def _failure(upload: Upload, error: MediaError) -> Failure:
-    step = "read" if error.reason.startswith("original_") else "decode"
-    return Failure(video_id=upload.video_id, uri=upload.uri, step=step, reason=error.reason, detail=error.detail)

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.records import Space
+from ingest.chunk_decode import Decoder
 from ingest.encode import Encoders, TextEncoder, analyse
 from ingest.fuse import TEXT_CHANNELS, mix
-from ingest.pipeline import Decoder
 
 Vectors = Mapping[str, NDArray[np.float32]]
 

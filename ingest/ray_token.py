@@ -29,6 +29,7 @@ def settle() -> Token:
 
     Ray reads its settings once, when it is imported, and hands them to the processes that it starts.
     """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing here calls home
     came_before = "ray" in sys.modules
     mode = os.environ.get("RAY_AUTH_MODE") if came_before else os.environ.setdefault("RAY_AUTH_MODE", "token")
     if mode != "token":

@@ -16,7 +16,8 @@ from index.blobs import original_key
 from index.home import Home
 from index.ledger import UPLOAD, SeenFile
 from index.records import Failure, Upload, canonical_json
-from ingest.uploads import Source, derived_id, local_path
+from ingest.uploads import Source, derived_id
+from ingest.uris import local_path
 
 BATCH = 256
 """Sources registered in one transaction: an fsync a batch, not one a file."""

@@ -23,12 +23,12 @@ from datetime import UTC, date, datetime
 from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from index.records import Failure
+from ingest.uris import UnsupportedUri, local_path
 
 SIDECAR_SUFFIXES = frozenset({".json", ".txt", ".srt", ".vtt"})
 """A file called so that stands beside another of the same name is about that one, and no upload of its own."""
@@ -96,7 +96,7 @@ def discover(paths: Sequence[str | Path], manifest: Path | None = None) -> Itera
     sidecars = _sidecars([path for path in map(Path, names) if os.path.isfile(path)])  # what a shell makes of clips/*
     for name in names:
         try:
-            files = _expand(local_path(name))
+            files = _expand(_local_path(name))
         except _Fault as fault:
             yield _failure(fault, {}, _writable(name), _writable(name), ids)
             continue
@@ -258,15 +258,12 @@ def _without_sidecars(files: Sequence[Path]) -> list[Path]:
     return [file for file in files if file not in sidecars]
 
 
-def local_path(name: str) -> Path:
-    """The file that a path or a `file://` URI names."""
-    address = re.fullmatch(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)(.*)", name, re.DOTALL)
-    if address is None:
-        return Path(name)
-    scheme, host, path = address.groups()
-    if scheme.lower() != "file" or host not in ("", "localhost"):
-        raise _Fault("read", "unsupported_uri", f"wants a path or a file:// URI of this machine, got {_shown(name)}")
-    return Path(os.fsdecode(unquote_to_bytes(path)))
+def _local_path(name: str) -> Path:
+    try:
+        return local_path(name)
+    except UnsupportedUri as error:
+        wanted = f"wants a path or a file:// URI of this machine, got {_shown(name)}"
+        raise _Fault("read", "unsupported_uri", wanted) from error
 
 
 def _absolute(path: Path) -> Path:
@@ -462,7 +459,7 @@ def _from_row(row: dict[str, Any] | _Fault, manifest: Path, origin: str, ids: _I
         named = _text(fields, "uri") or ""
         if not named:
             raise _Fault("manifest", "no_uri", f"wants a uri, got {_shown(fields)}")
-        path = manifest.parent / local_path(named)
+        path = manifest.parent / _local_path(named)
     except _Fault as fault:
         return _failure(fault, fields, named or f"{_uri(_absolute(manifest))}, {origin}", origin, ids)
     return _from_path(path, fields, origin, ids)

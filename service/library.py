@@ -406,7 +406,8 @@ class Library:
             with self._threads(home, options, listener) as threads:
                 yield threads
             return
-        from ingest.cluster import Kit, Pools, crew
+        from ingest.cluster import Pools, crew
+        from ingest.cluster_workers import Kit
 
         kit = Kit(blobs_url=home.blobs_url, space=self.space, limits=options.limits)
         self._opened = None  # the workers load their own

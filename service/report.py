@@ -103,8 +103,8 @@ def jobs(found: Sequence[Job]) -> None:
         took = in_words_of_time(job.seen_s - job.started_s)
         console.print(f"{job.job_id}  {job.state}, on {job.engine}, into {job.space_id}, begun {began}")
         console.print(
-            f"    {job.videos:,} videos and {job.failures:,} failures of {job.wanted:,} in {took}, {job.per_second:.1f} "
-            f"a second, {job.video_hours_per_day:,.1f} video-hours a day"
+            f"    {job.videos:,} videos and {job.failures:,} failures of {job.wanted:,} in {took}: "
+            f"{job.per_second:.1f} a second, {job.video_hours_per_day:,.1f} video-hours a day"
         )
         if job.detail:
             console.print(f"    {job.detail}")

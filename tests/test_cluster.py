@@ -16,7 +16,8 @@ import pytest
 from fakes import SPACE, FakeDecoder, FakeVision, fake_encoders
 
 from index.home import Home
-from ingest.cluster import Kit, Pools, connected, crew
+from ingest.cluster import Pools, connected, crew
+from ingest.cluster_workers import Kit
 from ingest.encode import Encoders
 from ingest.pipeline import WORKER_DEATHS_MAX, Step, ingest
 from ingest.uploads import discover
@@ -85,7 +86,7 @@ class Deadly(FakeVision):
 def open_slow_encoders(kit: Kit, threads: int) -> Encoders:
     class Slow(FakeVision):
         def encode(self, videos):  # type: ignore[no-untyped-def]
-            time.sleep(0.4)
+            time.sleep(0.3)
             return super().encode(videos)
 
     return fake_encoders(vision=Slow())
@@ -162,9 +163,9 @@ def test_killed_encoders_and_decoders_cost_no_more_than_their_chunks(home: Home,
         while not done.wait(1.0) and len(kills) < 6:
             for process in psutil.Process().children(recursive=True):
                 title = (process.cmdline() or [""])[0]
-                if title.startswith(("ray::_Encoder", "ray::_decode")) and title.split(":")[2][:4] not in kills[-1:]:
+                if title.startswith(("ray::Encoder", "ray::decode")) and title[5:8] not in kills[-1:]:
                     process.kill()
-                    kills.append(title.split(":")[2][:4])
+                    kills.append(title[5:8])
                     break
 
     killer = Thread(target=kill_now_and_then)

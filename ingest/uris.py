@@ -1,0 +1,27 @@
+"""URIs of uploads as paths of this machine."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+
+class UnsupportedUri(ValueError):
+    """Neither a path nor a `file://` URI of this machine."""
+
+
+def local_path(name: str) -> Path:
+    """The file that a path or a `file://` URI names.
+
+    >>> local_path("file:///clips/a%20cat.mp4").as_posix()
+    '/clips/a cat.mp4'
+    """
+    address = re.fullmatch(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)(.*)", name, re.DOTALL)
+    if address is None:
+        return Path(name)
+    scheme, host, path = address.groups()
+    if scheme.lower() != "file" or host not in ("", "localhost"):
+        raise UnsupportedUri(name)
+    return Path(os.fsdecode(unquote_to_bytes(path)))
