@@ -223,6 +223,10 @@ def _arriving(target: Path, *, place: bool = True) -> Iterator[Any]:
             yield file
             if place:
                 _place(file, target)
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename:
+            raise
+        raise OSError(errno.ENOSPC, "No space left on device for blobs", str(target.parent)) from error
     finally:
         Path(file.name).unlink(missing_ok=True)
 

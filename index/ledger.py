@@ -148,6 +148,10 @@ MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _create_all, 2: _ad
 """Version -> what leads to it from the one before. A ledger is only ever led upwards."""
 
 
+class LedgerDamaged(Exception):
+    """The ledger does not open. It is the truth, and nothing can make it again: put back a copy."""
+
+
 class LeaseLost(Exception):
     """Somebody else holds the lease now: what was done under the old one must not be acknowledged."""
 
@@ -228,12 +232,19 @@ class Ledger:
 
     Raises:
         ValueError: the database was written by a newer version of firstlook.
+        LedgerDamaged: the file is not a whole database any more.
     """
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
         self._engine = _engine(url)
         self._clock = clock
-        self._migrate()
+        try:
+            self._migrate()
+        except sql.exc.DatabaseError as error:
+            if not any(said in str(error.orig) for said in ("not a database", "malformed")):
+                raise
+            place = self._engine.url.database
+            raise LedgerDamaged(f"{place}: {error.orig}; it is the truth, so put back a copy of it") from error
 
     def close(self) -> None:
         self._engine.dispose()
@@ -496,21 +507,16 @@ class Ledger:
         Raises:
             LeaseLost: the table's lease has passed to somebody else; nothing was written.
         """
+        this = (_items.c.video_id == sql.bindparam("id"), _items.c.revision == sql.bindparam("of"))
+        ended: dict[str, Any] = {"state": "video", "partial": sql.bindparam("is_partial"), "lost_leases": 0}
+        ended |= dict.fromkeys(("owner", "leased_until_s", "step", "reason", "detail"))
+        statement = sql.update(_items).where(_items.c.space_id == space_id, *this)
+        statement = statement.values(attempts=_items.c.attempts + 1, **ended)
+        rows = [{"id": upload.video_id, "of": upload.revision, "is_partial": partial} for upload, partial in done]
         with self._write() as connection:
             self._check(connection, lease)
-            for upload, partial in done:
-                connection.execute(
-                    sql.update(_items)
-                    .where(
-                        _items.c.space_id == space_id,
-                        _items.c.video_id == upload.video_id,
-                        _items.c.revision == upload.revision,
-                    )
-                    .values(
-                        state="video", partial=partial, attempts=_items.c.attempts + 1, owner=None,
-                        leased_until_s=None, lost_leases=0, step=None, reason=None, detail=None,
-                    )
-                )  # fmt: skip
+            if rows:
+                connection.execute(statement, rows)
 
     def fail(self, failed: Sequence[tuple[Upload, Failure]], space_id: str, owner: str) -> list[str]:
         """Write down what became of uploads that this owner worked on; return the ids that are failures now.
@@ -728,7 +734,7 @@ class Ledger:
         except sql.exc.DBAPIError as error:
             if not any(said in str(error.orig) for said in ("disk is full", "No space left", "disk full")):
                 raise
-            raise OSError(errno.ENOSPC, "no space left for the ledger; nothing was acknowledged") from error
+            raise OSError(errno.ENOSPC, "No space left on device for the ledger; nothing was acknowledged") from error
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:

@@ -1,6 +1,6 @@
 """What is in a table, read by a child process: some torn files do not raise an error but kill whoever reads them.
 
-A flipped length in a file makes Lance ask for 601 GB, and a failed allocation ends the process (measured: 1 of 250
+A flipped length in a file makes Lance ask for 601 GB, and a failed allocation ends the process (measured: 1 of 133
 flips in a deletion file; 9 more panicked a thread). So nothing that may be damaged is read where it would hurt: the
 child reads, and what it dies of is a finding.
 """

@@ -193,9 +193,9 @@ class VideoTable:
         wanted = list(dict.fromkeys(video_ids))
         return self.read(lambda snapshot: snapshot.get(wanted))
 
-    def ids(self) -> list[str]:
-        """All video ids, sorted."""
-        return self.read(lambda snapshot: snapshot.ids())
+    def ids(self, sql: str | None = None) -> list[str]:
+        """All video ids, or those of the rows that a checked expression selects, sorted."""
+        return self.read(lambda snapshot: snapshot.ids(sql))
 
     def count(self) -> int:
         return self.read(lambda snapshot: snapshot.count())
@@ -222,7 +222,13 @@ class VideoTable:
             check_fits(video, self.space)
         merge = self._newest().merge_insert("video_id")
         merge = merge.when_matched_update_all("target.revision <= source.revision").when_not_matched_insert_all()
-        merge.use_index(False).execute(to_arrow(videos, self.space))
+        rows = to_arrow(videos, self.space)
+        try:
+            merge.use_index(False).execute(rows)
+        except OSError as error:
+            if "No space left" not in str(error):
+                raise
+            raise OSError(errno.ENOSPC, "No space left on device for the table", self._dataset.uri) from error
 
     def delete(self, video_ids: Iterable[str]) -> int:
         """Hide rows from every later read; their bytes stay until compaction. Returns how many there were.
@@ -339,8 +345,8 @@ class Snapshot:
     def count(self) -> int:
         return int(self.dataset.count_rows())
 
-    def ids(self) -> list[str]:
-        return sorted(self.dataset.to_table(columns=["video_id"])["video_id"].to_pylist())
+    def ids(self, sql: str | None = None) -> list[str]:
+        return sorted(self.dataset.to_table(columns=["video_id"], filter=sql)["video_id"].to_pylist())
 
     def get(self, video_ids: Sequence[str]) -> dict[str, Video]:
         found: dict[str, Video] = {}

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -52,6 +53,7 @@ ENCODERS_START_S = 600.0
 """Loading weights takes seconds; until an autoscaler has brought a machine, minutes."""
 CONNECT_S = 10.0
 TOLD = "docs/cluster.md tells how to start a cluster with a token"
+_COLOURS = re.compile("\x1b\\[[0-9;]*m")
 _CHECK_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 """What any client may ask of a cluster first; src/ray/protobuf/gcs_service.proto."""
 
@@ -89,6 +91,7 @@ def connected(address: str, *, cores: int | None = None) -> Iterator[None]:
     warnings.filterwarnings("ignore", message="lance is not fork-safe")  # Ray forks to run another program, at once
     if address == LOCAL:
         ray.init(
+            LOCAL,  # or Ray would join one that runs here already
             num_cpus=cores or len(os.sched_getaffinity(0)),
             include_dashboard=False,
             object_store_memory=STORE_BYTES,
@@ -185,7 +188,7 @@ class RayCrew:
             outcome: Outcome | None = await all_that_came
             return outcome or await self._encode(chunk, decoded)
         except (ObjectStoreFullError, OutOfDiskError) as error:
-            raise OSError(f"Ray's shared memory is full, and so is the disk behind it: {error}") from error
+            raise OSError(f"Ray's shared memory is full, and so is the disk behind it: {_last_line(error)}") from error
         except RayError as error:
             cause = error.cause if isinstance(error, RayTaskError) else error
             if not isinstance(cause, RayError):
@@ -291,8 +294,8 @@ def _resources() -> str:
 
 def _last_line(error: BaseException) -> str:
     """Of what happened in another process, the line that says it."""
-    return str(error).strip().splitlines()[-1][:500]
+    return _COLOURS.sub("", str(error)).strip().splitlines()[-1][:500]
 
 
 def _in_a_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"[:300]
+    return f"{type(error).__name__}: {_COLOURS.sub('', str(error)).strip().partition(chr(10))[0]}"[:300]

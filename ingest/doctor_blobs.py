@@ -16,7 +16,7 @@ from index.records import Analysis
 from index.survey import Surveyor, Torn, number_of
 from index.table import TableMissing, TableUnreadable
 from ingest.doctor_case import BATCH, EXAMPLES, Case, Finding, Numbers, batches, readable_uploads
-from ingest.uploads import local_path
+from ingest.uris import local_path
 
 ORPHAN_AGE_S = 3_600.0
 """Nothing younger is an orphan: a blob is written before anybody refers to it, and registering holds no lease."""

@@ -26,7 +26,7 @@ from index.survey import Keys, Outline, Surveyor
 from index.table import VideoTable
 from ingest.commit import PATIENCE_S, TableBusy
 from ingest.fuse import TextEncoder
-from ingest.uploads import local_path
+from ingest.uris import local_path
 
 Numbers = NDArray[np.uint64]
 

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 import click
 
 from encoders.models import ModelMissing
-from index.ledger import LeaseLost
+from index.ledger import LeaseLost, LedgerDamaged
 from index.search import QueryError
 from index.table import TableUnreadable
 from index.where import WhereError
@@ -30,6 +30,7 @@ from ingest.backfill import BY_REQUEST, SAMPLE, BackfillError
 from ingest.clip import MediaError
 from ingest.commit import TableBusy
 from ingest.decode_wire import Limits
+from ingest.doctor import told
 from ingest.pipeline import StandsStill
 from ingest.ray_token import ClusterRefused
 from ingest.spaces import ENCODERS, RECIPES, SpaceChanged
@@ -45,7 +46,7 @@ INTERRUPTED = 130
 
 _SAID_CLEARLY = (
     EmptyLibrary, UnknownSpace, UnknownVideo, SpaceChanged, ManifestError, WhereError, QueryError, ModelMissing,
-    MediaError, TableBusy, TableUnreadable, LeaseLost, OSError, ClusterRefused, BackfillError,
+    MediaError, TableBusy, TableUnreadable, LeaseLost, LedgerDamaged, OSError, ClusterRefused, BackfillError,
 )  # fmt: skip
 """Errors whose one line tells a person what to do; any other is a bug of ours and comes with its traceback."""
 
@@ -348,6 +349,20 @@ def failures(
     else:
         report.failures(found)
     return 0
+
+
+@cli.command()
+@click.option(
+    "--deep", is_flag=True, help="Read every byte: rows, originals, analyses and thumbnails by their digests."
+)
+@click.option("--fix", is_flag=True, help="Mend what is derived; without it nothing is changed.")
+@_common
+def doctor(deep: bool, fix: bool, home: Path | None, space: str | None, as_json: bool) -> int:
+    """Examine a library: is everything there, whole, and once? docs/doctor.md tells what is looked at."""
+    with Library.open(home, space=space, create=False) as library:
+        found = library.doctor(deep=deep, fix=fix)
+    print(json.dumps(found.to_json(), ensure_ascii=False) if as_json else told(found))
+    return 0 if found.healthy else OURS
 
 
 @cli.command()

@@ -38,6 +38,7 @@ from ingest.backfill import SAMPLE, BackfillError, Estimate, Ran
 from ingest.clip import MediaError
 from ingest.decode import DecodePool
 from ingest.decode_wire import Limits
+from ingest.doctor import Report, examine
 from ingest.encode import Encoders, TextEncoder
 from ingest.pipeline import Engine, Step, Threads
 from ingest.query import of_file, of_words
@@ -368,6 +369,15 @@ class Library:
                 sample=sample,
                 on_step=listener.on_step,
             )
+
+    def doctor(self, *, deep: bool = False, fix: bool = False) -> Report:
+        """Examine the library, and mend what is derived (docs/doctor.md).
+
+        Args:
+            deep: read every byte.
+            fix: mend; without it nothing is changed.
+        """
+        return examine(self._home, self.space, text=lambda: open_text(self.space), deep=deep, fix=fix)
 
     def jobs(self) -> list[Job]:
         """Backfills of this home, newest first."""
