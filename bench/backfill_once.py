@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,48 +18,44 @@ from functools import partial
 from pathlib import Path
 
 from bench.ingest_once import plain
+from bench.watched import watched
 from index.home import Home
 from ingest import cluster, pipeline, uploads
-from ingest.clip import Clip
-from ingest.decode import DecodePool
+from ingest.cluster_workers import Kit
 from ingest.encode import Encoders
-
-
-class Watch:
-    """A decoder that leaves behind when its first clip came: it lives in a process of its own."""
-
-    def __init__(self, pool: DecodePool, folder: Path) -> None:
-        self._pool, self._note = pool, folder / f"{time.monotonic_ns()}"
-        self._seen = False
-
-    def decode(self, path: Path) -> Clip:
-        clip = self._pool.decode(path)
-        if not self._seen:
-            self._note.write_text(str(time.monotonic()))
-            self._seen = True
-        return clip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--home", type=Path, help="copied: an empty home that knows its space; default: one is made")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--started", type=float, default=time.monotonic(), help="when the caller started this process")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         notes = Path(folder) / "notes"
         notes.mkdir()
+        if asked.home:
+            shutil.copytree(asked.home, f"{folder}/home")
+        else:
+            prepare(Path(folder) / "home")
         videos = backfill(asked.folder, Path(folder) / "home", notes, asked.workers)
         first_clip_at_s = min(float(note.read_text()) for note in notes.iterdir())
     print(json.dumps({"videos": videos, "first_clip_s": first_clip_at_s - asked.started, "steps": {}}))
 
 
+def prepare(folder: Path) -> None:
+    """Make an empty home that knows its space, as every library does after its first video."""
+    home = Home.open(folder)
+    home.ledger.add_space(plain(1)[1])
+    home.close()
+
+
 def backfill(clips: Path, folder: Path, notes: Path, workers: int) -> int:
     """Fill a new home; return how many videos it holds."""
-    space = plain(1)[1]
     home = Home.open(folder)
-    home.ledger.add_space(space)
-    kit = cluster.Kit(
+    (space,) = home.ledger.spaces()
+    kit = Kit(
         blobs_url=home.blobs_url, space=space, open_decoder=partial(watched, notes=notes), open_encoders=plain_encoders
     )
 
@@ -75,11 +72,7 @@ def backfill(clips: Path, folder: Path, notes: Path, workers: int) -> int:
     return counts["videos"]
 
 
-def watched(kit: cluster.Kit, notes: Path) -> Watch:
-    return Watch(DecodePool(1, limits=kit.limits, text_frames=False), notes)
-
-
-def plain_encoders(kit: cluster.Kit, threads: int) -> Encoders:
+def plain_encoders(kit: Kit, threads: int) -> Encoders:
     return plain(threads)[0]
 
 

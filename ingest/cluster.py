@@ -47,8 +47,9 @@ from ingest.cluster_workers import Encoder, Kit, decode
 
 _ray: Any = ray  # some of its functions have no types
 LOCAL = "local"
-STORE_BYTES = 512 << 20
-"""Shared memory of a local Ray. Clips of a chunk are 30 MB; it once grows to what it may and then stays."""
+STORE_BYTES = 256 << 20
+"""Shared memory of a local Ray, all of which is touched sooner or later. The clips of a chunk are 30 MB; what does not
+fit is spilled to the disk, as that of ten-minute videos is."""
 ENCODERS_START_S = 600.0
 """Loading weights takes seconds; until an autoscaler has brought a machine, minutes."""
 CONNECT_S = 10.0

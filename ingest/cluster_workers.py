@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ingest.ray_token import settle
+
+settle()  # before Ray is imported
+
 import ray
 from threadpoolctl import threadpool_limits
 
@@ -50,8 +54,10 @@ class Kit:
         return Blobs(self.blobs_url)
 
     def decoder(self) -> Decoder:
-        if self.open_decoder is not None:
-            return self.open_decoder(self)
+        return self.open_decoder(self) if self.open_decoder is not None else self.own_decoder()
+
+    def own_decoder(self) -> Decoder:
+        """One decode child, and no spare: other workers use the core while a new one starts."""
         sampling, reads_text = self.space.spec["sampling"]["mode"], "onscreen" in self.space.spec["encoders"]
         return DecodePool(1, limits=self.limits, sampling=sampling, text_frames=reads_text, spare=0)
 

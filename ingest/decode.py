@@ -206,7 +206,7 @@ class _Child:
                 [sys.executable, "-m", module, *map(str, fds), plan.to_json()],
                 pass_fds=fds,
                 stdin=subprocess.DEVNULL,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path)},
+                env=_harmless(os.environ) | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
             )
         finally:
             theirs.close()
@@ -423,6 +423,16 @@ def picture_signals(frames: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]
         "brightness": luma.mean(axis=(1, 2), dtype=np.float32),
         "sharpness": np.sqrt(np.einsum("nhw,nhw->n", laplacian, laplacian) / max(1, laplacian[0].size)),
         "motion": np.concatenate([np.zeros(1, dtype=np.float32), motion]),
+    }
+
+
+def _harmless(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a child may know of ours: no token, no key, no address of a database."""
+    kept = {"PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "TZ"}
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in kept or name.startswith(("LC_", "PYTHON", "MALLOC_"))
     }
 
 

@@ -6,6 +6,7 @@ import os
 import secrets
 import sys
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 
@@ -24,6 +25,7 @@ class Token:
     secret: str = field(default="", repr=False)
 
 
+@cache
 def settle() -> Token:
     """Switch token authentication on where the environment says nothing; call it before Ray is imported.
 

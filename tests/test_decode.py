@@ -484,3 +484,12 @@ def test_a_still_picture_is_no_upload_but_may_be_a_query(kind: str, tmp_path: Pa
         clip = pool.decode(path)
     assert clip.frames.shape == (1, 224, 299, 3)
     assert abs(int(clip.frames[0, 100, 100, 0]) - 200) < 12
+
+
+def test_a_child_is_told_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a secret")
+    monkeypatch.setenv("FIRSTLOOK_LEDGER_URL", "postgresql://user:password@host/ledger")
+    with DecodePool(1) as pool:
+        told = [Path(f"/proc/{pid}/environ").read_bytes() for pid in pool.pids]
+    assert all(b"secret" not in one and b"password" not in one for one in told)
+    assert all(b"PATH=" in one for one in told)
