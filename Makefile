@@ -30,7 +30,7 @@ test: setup
 	@$(BIN)/python -m pytest -q
 
 test-long: setup
-	@$(BIN)/python -m pytest -q -m 'long or data or peer' --timeout=3600
+	@$(BIN)/python -m pytest -q -m 'long or data or peer or ci' --timeout=3600
 
 lint: setup
 	@$(BIN)/ruff format --check .
