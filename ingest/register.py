@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from itertools import islice
 from threading import Event
@@ -21,6 +22,9 @@ from ingest.uris import local_path
 
 BATCH = 256
 """Sources registered in one transaction: an fsync a batch, not one a file."""
+
+COPIERS = 8
+"""Files hashed and copied at once; what they wait for is the disk or the network."""
 
 _SAID = [f.name for f in fields(Upload) if f.name in {g.name for g in fields(Source)}]
 """What a source says of an upload: the fields that both have."""
@@ -151,18 +155,23 @@ def _register(
 
 
 def _take_in(looks: Sequence[_Look], home: Home, *, in_place: bool) -> tuple[list[tuple[_Look, str]], list[Failure]]:
-    contents, failures = [], []
-    for look in looks:
+    """Hash and copy files, several at once: a disk or an object store answers many as fast as one."""
+
+    def take(look: _Look) -> str | Failure:
         try:
             file = look.source.path.open("rb")
         except OSError as error:
-            failures.append(_unreadable(look.source, error))
-            continue
+            return _unreadable(look.source, error)
         with file:  # an error from here on is ours (a full disk, say), and stops loudly
-            if in_place:
-                contents.append((look, hashlib.file_digest(file, "sha256").hexdigest()))
+            return hashlib.file_digest(file, "sha256").hexdigest() if in_place else home.blobs.put_original(file)
+
+    contents, failures = [], []
+    with ThreadPoolExecutor(COPIERS, thread_name_prefix="copy") as pool:
+        for look, taken in zip(looks, pool.map(take, looks), strict=True):
+            if isinstance(taken, Failure):
+                failures.append(taken)
             else:
-                contents.append((look, home.blobs.put_original(file)))
+                contents.append((look, taken))
     return contents, failures
 
 
