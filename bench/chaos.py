@@ -142,8 +142,7 @@ def drivers(stage: Stage, *, kills: int = 50, items: int = 48, local_kills: int 
         return chaos.wrongs(orders, videos=items)
 
     with chaos.head() as cluster:
-        for _ in range(2):  # the first finds cold caches
-            verdict.wrong += finish(stage.orders("calm", items=items, ray=cluster.address))
+        verdict.wrong += finish(stage.orders("calm", items=items, ray=cluster.address))
         calm_s = took_s[-1]
         for _ in range(4 * kills):
             if killed == kills:
@@ -171,8 +170,8 @@ def drivers(stage: Stage, *, kills: int = 50, items: int = 48, local_kills: int 
     verdict.want(not any(leftovers), f"of a killed driver with a Ray of its own there is left: {leftovers}")
     verdict.figures = {
         "kills": killed, "resumed": resumed, "killed_while": dict(when), "repeated_decodes": repeated,
-        "calm_run_s": calm_s, "resuming_run_s": median(took_s[2:]) if took_s[2:] else None,
-        "longest_resuming_run_s": max(took_s[2:], default=None), "local_kills": local_kills,
+        "calm_run_s": calm_s, "resuming_run_s": median(took_s[1:]) if took_s[1:] else None,
+        "longest_resuming_run_s": max(took_s[1:], default=None), "local_kills": local_kills,
     }  # fmt: skip
     return verdict
 
@@ -314,12 +313,12 @@ def children(stage: Stage, *, items: int = 300, rounds: int = 3) -> Verdict:
                     with chaos.opened(orders) as (home, space):
                         reasons = Counter(failure.reason for failure in home.ledger.failures(space.id))
                     verdict.want(reasons == {"quarantined": killers}, f"failures: {dict(reasons)}")
-    calm, deadly_s = (median(items / s for s in some) for some in took_s.values())
-    loss = 1 - deadly_s / calm
+    calm, deadly_vps = (median(items / s for s in some) for some in took_s.values())
+    loss = 1 - median(a / b for a, b in zip(*took_s.values(), strict=True))  # by round: the machine is not always alike
     verdict.want(loss < LOSS_AT_MOST, f"throughput fell by {loss:.1%}")
     verdict.figures = {
         "items": items, "killers": deadly, "rounds": rounds, "child_deaths": deaths, "calm_vps": calm,
-        "deadly_vps": deadly_s, "loss": loss, "seconds": list(took_s.values()), "encoders": "vision",
+        "deadly_vps": deadly_vps, "loss": loss, "seconds": list(took_s.values()), "encoders": "vision",
     }  # fmt: skip
     return verdict
 
@@ -371,13 +370,15 @@ class Disk:
 
     command: Sequence[str]
     leave_bytes: int
+    """So little that some of the work gets done."""
+    more_bytes_an_item: int = 0
 
 
 DISKS = {
     "analyses": Disk(command=["backfill", "--ray", "local", "--in-place"], leave_bytes=100_000),
     "originals": Disk(command=["backfill"], leave_bytes=1_500_000),
     "tables": Disk(command=["backfill", "--in-place"], leave_bytes=60_000),
-    "ledger": Disk(command=["backfill", "--in-place"], leave_bytes=400_000),
+    "ledger": Disk(command=["backfill", "--in-place"], leave_bytes=0, more_bytes_an_item=5_000),
 }
 
 
@@ -416,7 +417,7 @@ def _full_disk(stage: Stage, name: str, disk: Disk, small: Path, items: int, ver
     first = firstlook("ingest", str(clips / "00000.mp4"), *PLAIN)
     if first.returncode:
         raise RuntimeError(f"the first clip already: {first.stderr[-2000:]}")
-    filler = chaos.fill(small, disk.leave_bytes)
+    filler = chaos.fill(small, disk.leave_bytes + items * disk.more_bytes_an_item)
     full = firstlook(*disk.command, "--manifest", str(manifest))
     said = chaos.last_line(full.stderr)
     verdict.want(full.returncode == 1, f"{name}: exit code {full.returncode}")
