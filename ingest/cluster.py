@@ -141,6 +141,9 @@ class RayCrew:
         self._kit, self._pools = ray.put(kit), pools
         self.slots = pools.decoders + pools.encoders * pools.threads + 1
         self._encoders = [self._new_encoder(kit) for _ in range(pools.encoders)]
+        decoding: Any = decode
+        for _ in range(pools.decoders):
+            decoding.remote(self._kit, [])  # its process and its decode child start while the encoders load
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="chunks", daemon=True)
         self._thread.start()
