@@ -37,7 +37,8 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -68,6 +69,17 @@ class Stage:
     folder: Path
     drawn: Sequence[Path]
     seed: int
+    cluster: Any = None
+    """One that runs already; None: each fault that wants one starts its own."""
+
+    @contextmanager
+    def head(self) -> Iterator[Any]:
+        """A cluster that outlives its drivers."""
+        if self.cluster is not None:
+            yield self.cluster
+            return
+        with chaos.head() as cluster:
+            yield cluster
 
     def place(self, name: str) -> Path:
         """A new folder."""
@@ -109,9 +121,7 @@ def workers(stage: Stage, *, items: int = 3_000, kills: int = 300) -> Verdict:
     log = chaos.Log(Path(orders.log))
     started = time.monotonic()
     driver = chaos.start(orders)
-    killer = chaos.Killer(
-        pid=driver.pid, log=log, chance=stage.chance("workers"), wanted=kills, gap=max(1.0, 0.9 * items / kills)
-    )
+    killer = chaos.Killer(pid=driver.pid, log=log, chance=stage.chance("workers"), wanted=kills, items=items)
     try:
         killer.work(lambda: driver.poll() is not None)
         driver.communicate(timeout=1_200)
@@ -129,7 +139,7 @@ def workers(stage: Stage, *, items: int = 3_000, kills: int = 300) -> Verdict:
     return verdict
 
 
-def drivers(stage: Stage, *, kills: int = 50, items: int = 48, local_kills: int = 6) -> Verdict:
+def drivers(stage: Stage, *, kills: int = 50, items: int = 24, local_kills: int = 6) -> Verdict:
     """The driver dies, at any moment, and the next one goes on."""
     verdict, chance, took_s = Verdict(), stage.chance("drivers"), list[float]()
     killed, resumed, repeated = 0, 0, 0
@@ -141,7 +151,7 @@ def drivers(stage: Stage, *, kills: int = 50, items: int = 48, local_kills: int 
         took_s.append(time.monotonic() - started)
         return chaos.wrongs(orders, videos=items)
 
-    with chaos.head() as cluster:
+    with stage.head() as cluster:
         verdict.wrong += finish(stage.orders("calm", items=items, ray=cluster.address))
         calm_s = took_s[-1]
         for _ in range(4 * kills):
@@ -268,14 +278,16 @@ def node(stage: Stage, *, items: int = 200) -> Verdict:
         orders = stage.orders("node", items=items, ray=cluster.address, encoder_count=3)
         log, driver = chaos.Log(Path(orders.log)), chaos.start(orders)
         try:
-            while log.lines < items // 4 and driver.poll() is None:
+            busy: list[str] = []
+            while not busy and driver.poll() is None:
                 time.sleep(0.05)
-            lost = (
-                cluster.worker_nodes[-1] if isinstance(cluster.worker_nodes, list) else list(cluster.worker_nodes)[-1]
-            )
-            busy = [one.kind for one in chaos.workers(lost.all_processes["raylet"][0].process.pid)]
+                if log.lines >= items // 4:
+                    lost, busy = max(
+                        ((one, _busy_on(one)) for one in cluster.worker_nodes), key=lambda pair: len(pair[1])
+                    )
             at = log.lines
-            cluster.remove_node(lost, allow_graceful=False)
+            if busy:
+                cluster.remove_node(lost, allow_graceful=False)
             started = time.monotonic()
             driver.communicate(timeout=600)
         finally:
@@ -290,12 +302,18 @@ def node(stage: Stage, *, items: int = 200) -> Verdict:
     return verdict
 
 
-def children(stage: Stage, *, items: int = 300, rounds: int = 3) -> Verdict:
+def _busy_on(machine: Any) -> list[str]:
+    """What kinds of workers a machine of a cluster has at work."""
+    there = chaos.workers(machine.all_processes["raylet"][0].process.pid)
+    return [one.kind for one in there if one.kind != "IDLE"]
+
+
+def children(stage: Stage, *, items: int = 200, rounds: int = 3) -> Verdict:
     """1 % of the items kill their decode child every time."""
     verdict, deadly = Verdict(), max(1, items // 100)
     took_s: dict[int, list[float]] = {0: [], deadly: []}
     deaths = 0
-    with chaos.head() as cluster:
+    with stage.head() as cluster:
         chaos.run(stage.orders("warm", items=8, ray=cluster.address, encoders="vision"))
         for _ in range(rounds):
             for killers in took_s:
@@ -449,7 +467,7 @@ def _look(folder: Path, on_it: dict[str, str]) -> tuple[dict[str, int], list[str
 def store(stage: Stage, *, items: int = 48) -> Verdict:
     """An object store takes no more."""
     verdict = Verdict()
-    with chaos.head() as cluster:
+    with stage.head() as cluster:
         orders = stage.orders("store", items=items, ray=cluster.address, in_place=True)
         bucket = Path(orders.home).parent / "bucket"
         bucket.mkdir()
@@ -497,7 +515,7 @@ def memory(stage: Stage, *, items: int = 16) -> Verdict:
 def transitions(stage: Stage, *, items: int = 24, which: Sequence[str] = chaos.TRANSITIONS) -> Verdict:
     """Whoever makes a named transition dies right after it."""
     verdict = Verdict()
-    with chaos.head() as cluster:
+    with stage.head() as cluster:
         for name in which:
             orders = stage.orders("transition", items=items, broken=1, ray=cluster.address, dies=name)
             driver = chaos.start(orders)
@@ -533,7 +551,7 @@ SIZES = {
     "drivers": {"kills": 50, "local_kills": 6},
     "resume": {"rows": SCAN_ROWS},
     "node": {"items": 200},
-    "children": {"items": 300},
+    "children": {"items": 200},
 }
 """What `--scale` makes smaller; a smaller run is no pass of the whole."""
 

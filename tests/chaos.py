@@ -463,7 +463,6 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.names: Counter[str] = Counter()
 
     @property
     def lines(self) -> int:
@@ -475,8 +474,8 @@ class Log:
 
     def repeated(self) -> int:
         """Decodes beyond one a file."""
-        names = Counter(self._path.read_text().split()) if self._path.exists() else Counter()
-        return names.total() - len(names)
+        names = self._path.read_text().split() if self._path.exists() else []
+        return len(names) - len(set(names))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -487,8 +486,7 @@ class Killer:
     log: Log
     chance: random.Random
     wanted: int
-    gap: float
-    """Decodes between two kills, on average."""
+    items: int
     killed: Counter[str] = field(default_factory=Counter)
 
     def work(self, is_over: Callable[[], bool]) -> None:
@@ -509,7 +507,12 @@ class Killer:
             except ProcessLookupError:
                 continue
             self.killed[victim.kind] += 1
-            due = self.log.lines + 1 + round(self.chance.uniform(0.0, 2 * (self.gap - 1)))
+            due = self.log.lines + 1 + round(self.chance.uniform(0.0, 2 * self._gap()))
+
+    def _gap(self) -> float:
+        """Decodes until the next kill, on average: what is left to do is divided among the kills that are left."""
+        left = self.items - (self.log.lines - self.log.repeated())
+        return max(0.0, 0.8 * left / max(self.wanted - self.killed.total(), 1) - 1)
 
 
 # What came out -------------------------------------------------------------------------------------------------------

@@ -7,7 +7,10 @@ import json
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import chaos
 import pytest
@@ -63,7 +66,7 @@ def test_only_workers_below_a_process_of_ours_are_found(tmp_path: Path) -> None:
         assert [worker.kind for worker in chaos.workers(fakes[1].pid)] == ["Encoder"]
         there = chaos.below(fakes[1].pid)
         killer = chaos.Killer(
-            pid=fakes[1].pid, log=chaos.Log(tmp_path / "log"), chance=random.Random(1), wanted=1, gap=1.0
+            pid=fakes[1].pid, log=chaos.Log(tmp_path / "log"), chance=random.Random(1), wanted=1, items=1
         )
         chaos.note(tmp_path / "log", "a")
         killer.work(lambda: False)
@@ -121,6 +124,18 @@ def stage(drawn: list[Path], tmp_path: Path) -> Stage:
     return Stage(folder=tmp_path, drawn=drawn, seed=SEED)
 
 
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """One for several tests: it takes ten seconds to start."""
+    with chaos.head() as started:
+        yield started
+
+
+@pytest.fixture
+def on_cluster(stage: Stage, cluster: Any) -> Stage:
+    return replace(stage, cluster=cluster)
+
+
 @pytest.mark.ci
 @pytest.mark.long
 @pytest.mark.timeout(600)
@@ -131,14 +146,14 @@ def test_killed_workers_cost_a_chunk_each_and_nothing_else(stage: Stage) -> None
 @pytest.mark.ci
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_three_dead_drivers_are_resumed_and_nothing_is_left_of_a_local_ray(stage: Stage) -> None:
-    survived(drivers(stage, kills=3, items=16, local_kills=1))
+def test_three_dead_drivers_are_resumed_and_nothing_is_left_of_a_local_ray(on_cluster: Stage) -> None:
+    survived(drivers(on_cluster, kills=3, items=16, local_kills=1))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_twelve_dead_drivers_are_resumed(stage: Stage) -> None:
-    survived(drivers(stage, kills=12, items=32, local_kills=4))
+def test_twelve_dead_drivers_are_resumed(on_cluster: Stage) -> None:
+    survived(drivers(on_cluster, kills=12, items=32, local_kills=4))
 
 
 @pytest.mark.ci
@@ -150,8 +165,8 @@ def test_a_lost_machine_costs_nothing_but_time(stage: Stage) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_files_that_kill_their_decode_child_are_quarantined_and_hold_nobody_up(stage: Stage) -> None:
-    survived(children(stage, items=100, rounds=3))
+def test_files_that_kill_their_decode_child_are_quarantined_and_hold_nobody_up(on_cluster: Stage) -> None:
+    survived(children(on_cluster, items=100, rounds=3))
 
 
 @pytest.mark.ci
@@ -168,11 +183,10 @@ def test_a_full_disk_is_a_clear_error_and_nothing_is_half_done(name: str, stage:
     survived(disk(stage, items=24, which=[name]))
 
 
-@pytest.mark.ci
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_an_object_store_that_refuses_writes_is_a_clear_error_and_nothing_is_half_done(stage: Stage) -> None:
-    survived(store(stage, items=16))
+def test_an_object_store_that_refuses_writes_is_a_clear_error_and_nothing_is_half_done(on_cluster: Stage) -> None:
+    survived(store(on_cluster, items=16))
 
 
 @pytest.mark.long
@@ -184,11 +198,11 @@ def test_shared_memory_that_is_full_is_a_clear_error_and_nothing_is_half_done(st
 @pytest.mark.ci
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_a_death_after_a_transition_costs_its_chunk(stage: Stage) -> None:
-    survived(kill_at(stage, items=13, which=["outcome returned", "analysis written"]))
+def test_a_death_after_a_transition_costs_its_chunk(on_cluster: Stage) -> None:
+    survived(kill_at(on_cluster, items=13, which=["outcome returned", "analysis written"]))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_a_death_after_any_transition_costs_what_was_in_hand(stage: Stage) -> None:
-    survived(kill_at(stage, items=16))
+def test_a_death_after_any_transition_costs_what_was_in_hand(on_cluster: Stage) -> None:
+    survived(kill_at(on_cluster, items=16))
