@@ -219,13 +219,14 @@ def commit_speed(home: Home) -> dict[str, float]:
 
 
 SCAN = """
-import json, resource, sys, time
+import json, sys, time
 sys.path[0] = sys.argv[3]
 from service.library import Backfill, Library
 started = time.monotonic()
 with Library.open(sys.argv[1], space=sys.argv[4]) as library:
     ran = library.backfill(Backfill(manifest=sys.argv[2] or None))
-peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+said = open("/proc/self/status").read()  # getrusage would begin with the peak of whoever started this process
+peak_mb = int(said.split("VmHWM:")[1].split()[0]) / 1024
 print(json.dumps({"seconds": time.monotonic() - started, "peak_mb": peak_mb, "wanted": ran.wanted}))
 """
 

@@ -62,13 +62,13 @@ class Home:
         if not create and not ledger_url and not (path / "ledger.sqlite").is_file():
             raise FileNotFoundError(f"no library at {path}; firstlook ingest PATHS makes one")
         path.mkdir(parents=True, exist_ok=True)
-        blobs_url = blobs_url or os.environ.get("FIRSTLOOK_BLOBS_URL") or str(path / "blobs")
+        blobs_url = _absolute(blobs_url or os.environ.get("FIRSTLOOK_BLOBS_URL") or str(path / "blobs"))
         return cls(
             folder=path,
             ledger=Ledger(ledger_url or f"sqlite:///{path}/ledger.sqlite"),
             blobs=Blobs(blobs_url),
             blobs_url=blobs_url,
-            tables_url=tables_url or os.environ.get("FIRSTLOOK_TABLES_URL") or str(path / "tables"),
+            tables_url=_absolute(tables_url or os.environ.get("FIRSTLOOK_TABLES_URL") or str(path / "tables")),
         )
 
     def table(self, space: Space) -> VideoTable:
@@ -76,3 +76,8 @@ class Home:
 
     def close(self) -> None:
         self.ledger.close()
+
+
+def _absolute(url: str) -> str:
+    """Workers elsewhere start in another folder."""
+    return url if "://" in url else str(Path(url).resolve())

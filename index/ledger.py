@@ -724,7 +724,7 @@ class Ledger:
         """One writer at a time on both databases: what is read in here still holds when it is written.
 
         Raises:
-            OSError: the disk of the ledger is full; nothing of the transaction was written.
+            OSError: the disk of the ledger is full, or it stays locked; nothing of the transaction was written.
         """
         try:
             with self._engine.begin() as connection:
@@ -732,6 +732,8 @@ class Ledger:
                     connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_WRITER)))
                 yield connection
         except sql.exc.DBAPIError as error:
+            if "database is locked" in str(error.orig):
+                raise TimeoutError("another process has kept the ledger locked for a minute: is it stopped?") from error
             if not any(said in str(error.orig) for said in ("disk is full", "No space left", "disk full")):
                 raise
             raise OSError(errno.ENOSPC, "No space left on device for the ledger; nothing was acknowledged") from error

@@ -7,8 +7,8 @@ far it has come and how it ended.
 
 from __future__ import annotations
 
+import contextlib
 import random
-import shutil
 import tempfile
 import threading
 import time
@@ -75,7 +75,7 @@ class Ran:
     seconds: float
     """Of work, models and workers being there."""
     stopped: str | None
-    """`BY_BUDGET` or `BY_REQUEST`; None: nothing waits any more."""
+    """`BY_BUDGET` or `BY_REQUEST`; None: it went to its end."""
     pending: int
 
 
@@ -172,7 +172,7 @@ def run(
 
     try:
         with _every(TELL_EVERY_S, tell), _budget(max_hours, stop) as spent:
-            if wanted:
+            if wanted and not stop.is_set():
                 with open_crew() as crew:
                     started = time.monotonic()
                     work_off(home, space, crew, stop=stop, on_step=on_every_step)
@@ -180,7 +180,7 @@ def run(
         tell("failed", f"{type(error).__name__}: {error}"[:1000])
         raise
     pending = home.ledger.counts(space.id)["pending"]
-    stopped = None if not pending else BY_BUDGET if spent.is_set() else BY_REQUEST
+    stopped = BY_BUDGET if spent.is_set() else BY_REQUEST if stop.is_set() else None
     tell("stopped" if stopped else "finished", stopped or "")
     return Ran(
         job_id=job_id,
@@ -267,12 +267,18 @@ def estimate(
                 work_off(scratch, space, crew, stop=Event(), on_step=on_every_step)
                 took_s, cpu_s = time.monotonic() - started, _cpu_s() - cpu_s
             ended = progress.videos + progress.failures
-            blob_bytes = _bytes_in(Path(folder) / "blobs") if beside else 0
+            blob_bytes = sum(
+                one.size for kind in (f"analysis/{space.id}", "thumbnail") for one in scratch.blobs.stored(kind)
+            )
             table_bytes = _bytes_in(Path(folder) / "tables")
         finally:
             scratch.close()
-            if not beside:
-                shutil.rmtree(folder, ignore_errors=True)
+            if beside is None:
+                for kind in ("original", f"analysis/{space.id}", "thumbnail"):
+                    for one in list(scratch.blobs.stored(kind)):
+                        scratch.blobs.delete(one.key)
+    if not ended:
+        raise BackfillError(f"none of the {len(chosen)} sampled files could be read, such as {chosen[0].path}")
     original_bytes = 0 if in_place else sum(_size(source.path) for source in chosen if not _is_kept(source, home))
     each = count / ended
     hours = took_s * each / SECONDS_AN_HOUR
@@ -332,7 +338,8 @@ def _every(seconds: float, act: Callable[[], None]) -> Iterator[None]:
 
     def repeat() -> None:
         while not ended.wait(seconds):
-            act()
+            with contextlib.suppress(OSError):  # a full or locked ledger: the work itself will say so
+                act()
 
     thread = threading.Thread(target=repeat, name="tell", daemon=True)
     thread.start()

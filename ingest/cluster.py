@@ -18,6 +18,7 @@ import asyncio
 import logging
 import os
 import re
+import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -90,6 +91,7 @@ def connected(address: str, *, cores: int | None = None) -> Iterator[None]:
     if _token.problem:
         raise ClusterRefused(f"{_token.problem}; without a token Ray lets anybody run code. {TOLD}")
     warnings.filterwarnings("ignore", message="lance is not fork-safe")  # Ray forks to run another program, at once
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     if address == LOCAL:
         ray.init(
             LOCAL,  # or Ray would join one that runs here already
@@ -107,6 +109,8 @@ def connected(address: str, *, cores: int | None = None) -> Iterator[None]:
             whose = "we have none" if _token.our_own else "ours is not its own"
             raise ClusterRefused(f"the cluster at {found} wants a token, and {whose}. {TOLD}")
         ray.init(address=found, log_to_driver=True, logging_level=logging.WARNING)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end us at once
     try:
         yield
     finally:
@@ -138,7 +142,8 @@ class RayCrew:
     """Decoders and encoders on Ray, as a `Crew`. Use `crew`, which waits until it is complete."""
 
     def __init__(self, kit: Kit, pools: _Sized) -> None:
-        self._kit, self._pools = ray.put(kit), pools
+        kit.put_probe()
+        self._probe, self._kit, self._pools = kit.drop_probe, ray.put(kit), pools
         self.slots = pools.decoders + pools.encoders * pools.threads + 1
         self._encoders = [self._new_encoder(kit) for _ in range(pools.encoders)]
         decoding: Any = decode
@@ -147,12 +152,10 @@ class RayCrew:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="chunks", daemon=True)
         self._thread.start()
-        self._revivals: set[asyncio.Task[None]] = set()
-        self._free: asyncio.Queue[Any] = asyncio.Queue()
-        for encoder in self._encoders * pools.threads:
-            self._free.put_nowait(
-                encoder
-            )  # none waits in the encoder itself: its death costs what it works on, no more
+        self._revivals: dict[int, asyncio.Task[None]] = {}
+        self._free: asyncio.Queue[int] = asyncio.Queue()
+        for number in list(range(pools.encoders)) * pools.threads:  # a slot a thread: none waits in the encoder itself,
+            self._free.put_nowait(number)  # so that its death costs what it works on, and no more
 
     def describe(self) -> str:
         p = self._pools
@@ -183,6 +186,7 @@ class RayCrew:
             ray.kill(encoder)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._probe()
 
     async def _analyse(self, chunk: Sequence[Claimed]) -> Outcome:
         """The way of one chunk. A worker's death is told as the outcome; an error of ours is raised."""
@@ -200,33 +204,34 @@ class RayCrew:
             return Outcome(lost_worker=[claimed.upload for claimed in chunk], how_lost=_in_a_line(cause))
 
     async def _encode(self, chunk: Sequence[Claimed], decoded: Any) -> Outcome:
-        encoder = await self._free.get()
-        if isinstance(encoder, RayError):
-            self._free.put_nowait(encoder)
-            raise RuntimeError("an encoder died and does not start again") from encoder
+        number = await self._free.get()
         try:
-            outcome: Outcome = await encoder.encode.remote(chunk, decoded)
+            if revival := self._revivals.get(number):  # a call meanwhile would fail at once, and blame the chunk
+                await asyncio.shield(revival)
+            outcome: Outcome = await self._encoders[number].encode.remote(chunk, decoded)
         except RayActorError:
-            self._revivals.add(asyncio.create_task(self._revive(encoder)))  # kept, or it might be collected
+            if number not in self._revivals:
+                self._revivals[number] = asyncio.create_task(self._revive(number))
             raise
-        except BaseException:
-            self._free.put_nowait(encoder)
-            raise
-        self._free.put_nowait(encoder)
+        finally:
+            self._free.put_nowait(number)
         return outcome
 
-    async def _revive(self, encoder: Any) -> None:
-        """Ray starts a dead encoder again; it is free once it has loaded its weights."""
+    async def _revive(self, number: int) -> None:
+        """Ray starts a dead encoder again; wait until it has loaded its weights.
+
+        Raises:
+            RuntimeError: it does not start again; whoever waits for it hears that.
+        """
         while True:
             try:
-                await encoder.ready.remote()
-                self._free.put_nowait(encoder)
+                await self._encoders[number].ready.remote()
+                del self._revivals[number]
                 return
             except ActorUnavailableError:
                 await asyncio.sleep(0.2)
-            except RayError as error:  # whoever waits for an encoder has to hear it
-                self._free.put_nowait(error)
-                return
+            except RayError as error:
+                raise RuntimeError(f"an encoder died and does not start again: {_last_line(error)}") from error
 
     def _new_encoder(self, kit: Kit) -> Any:
         p = self._pools

@@ -6,7 +6,6 @@ import socket
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest.ray_token import settle
@@ -40,18 +39,26 @@ class Kit:
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Tells kits apart in a process that outlives one."""
 
+    def put_probe(self) -> None:
+        """Leave something among the blobs that every worker looks for: a folder of the same name is not the same."""
+        Blobs(self.blobs_url).put(f"probe/{self.key}", b"")
+
+    def drop_probe(self) -> None:
+        Blobs(self.blobs_url).delete(f"probe/{self.key}")
+
     def blobs(self) -> Blobs:
         """Open the blobs from where the worker is.
 
         Raises:
-            FileNotFoundError: they are in a folder that this machine does not see.
+            FileNotFoundError: they are not those that the driver sees.
         """
-        if "://" not in self.blobs_url and not Path(self.blobs_url).parent.is_dir():
+        blobs = Blobs(self.blobs_url)
+        if not blobs.has(f"probe/{self.key}"):
             raise FileNotFoundError(
-                f"{socket.gethostname()} does not see {self.blobs_url}: workers on several machines want a folder that "
-                "all of them share, or an object store (FIRSTLOOK_BLOBS_URL)"
+                f"{socket.gethostname()} does not see the driver's blobs at {self.blobs_url}: workers on several "
+                "machines want a folder that all of them share, or an object store (FIRSTLOOK_BLOBS_URL)"
             )
-        return Blobs(self.blobs_url)
+        return blobs
 
     def decoder(self) -> Decoder:
         return self.open_decoder(self) if self.open_decoder is not None else self.own_decoder()

@@ -65,11 +65,14 @@ class Committer:
         with self._leased():
             self._table.upsert(videos)
 
-    def fail(self, failures: Sequence[tuple[Upload, Failure]]) -> None:
-        """Write failures down; the row of an earlier revision goes, since an upload is a video or a failure."""
-        failed = self._ledger.fail(failures, self._space.id, self._owner)
-        if any(upload.revision > 1 and upload.video_id in failed for upload, _ in failures):
-            self.remove(failed)
+    def fail(self, failures: Sequence[tuple[Upload, Failure]]) -> list[str]:
+        """Write failures down, in the ledger alone.
+
+        Returns:
+            Ids that may have a row of an earlier revision: it has to go, since an upload is a video or a failure.
+        """
+        failed = set(self._ledger.fail(failures, self._space.id, self._owner))
+        return [upload.video_id for upload, _ in failures if upload.revision > 1 and upload.video_id in failed]
 
     def remove(self, video_ids: Sequence[str]) -> None:
         """Take rows out of the table."""

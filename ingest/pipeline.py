@@ -30,7 +30,7 @@ from threadpoolctl import threadpool_limits
 
 from index.blobs import Blobs
 from index.home import Home
-from index.ledger import CHILD_DEATHS_MAX, owner_name
+from index.ledger import CHILD_DEATHS_MAX, ITEM_LEASE_S, owner_name
 from index.records import Claimed, Failure, Space, Upload, Video
 from ingest.chunk_decode import Decoder, Outcome, decode_chunk, failure_of
 from ingest.chunk_encode import encode_chunk
@@ -144,7 +144,8 @@ def reconcile(home: Home, space: Space) -> int:
     table = home.table(space)
     if table.count() == home.ledger.counts(space.id)["videos"]:
         return 0
-    rows, videos = set(table.ids()), set(home.ledger.video_ids(space.id))
+    videos = set(home.ledger.video_ids(space.id))  # before the rows: what others commit meanwhile is not missing
+    rows = set(table.ids())
     home.ledger.requeue(sorted(videos - rows), space.id)
     standings = home.ledger.standings(sorted(rows - videos), space.id)
     failed = [video_id for video_id, standing in standings.items() if standing.state == "failure"]
@@ -204,8 +205,10 @@ class _Shift:
         self._in_hand: dict[Future[Outcome], list[Claimed]] = {}
         self._aside: list[Claimed] = []
         self._ready: list[Video] = []
+        self._gone: list[str] = []
         self._commit: Future[float] | None = None
         self._committed: list[Video] = []
+        self._suspected: set[str] = set()
         self._died_alone = Counter[str]()
         self._errors: list[BaseException] = []
         self._suspects: list[str] = []
@@ -214,7 +217,7 @@ class _Shift:
 
     def has_work(self) -> bool:
         """Something is in hand or ready, or waits and may be taken on."""
-        if self._in_hand or self._ready or self._commit:
+        if self._in_hand or self._ready or self._gone or self._commit:
             return True
         return not self._stop.is_set() and self._ledger.pending(self._space.id)
 
@@ -238,7 +241,7 @@ class _Shift:
         """Wait for the crew, and write down what it found; videos gather until they are committed."""
         waiting_for: list[Future[Any]] = [*self._in_hand, *([self._commit] if self._commit else [])]
         if not waiting_for:
-            if not self._ready:
+            if not self._ready and not self._gone:
                 self._stop.wait(PATIENCE_SECONDS)  # others have the rest in hand; should they die, we take over
             return
         for future in wait(waiting_for, timeout=PATIENCE_SECONDS, return_when=FIRST_COMPLETED).done:
@@ -257,7 +260,7 @@ class _Shift:
             self._ready_since = time.monotonic()
         self._ready += outcome.videos
         failed = outcome.failed + self._count_deaths(outcome.killed_child) + self._count_lost(outcome)
-        self._committer.fail(failed)
+        self._gone += self._committer.fail(failed)
         if outcome.failed or outcome.videos or outcome.killed_child:
             self._moved_at = time.monotonic()
         self._on_step(
@@ -291,6 +294,7 @@ class _Shift:
                 detail = f"its worker died {WORKER_DEATHS_MAX} times with nothing else in hand: {outcome.how_lost}"
                 return [(upload, failure_of(upload, MediaError("quarantined", detail)))]
         video_ids = [upload.video_id for upload in lost]
+        self._suspected.update(video_ids)
         if video_ids:
             self._ledger.release(self._space.id, self._owner, only=video_ids, suspects=video_ids)
         return []
@@ -306,13 +310,19 @@ class _Shift:
             self._on_step(Step(committed=len(self._committed), video_s=video_s, commit_s=took_s))
             self._commit, self._committed, self._moved_at = None, [], now
             self._commit_due_at = now + max(0.0, took_s / COMMIT_SHARE - took_s)
-        enough = len(self._ready) >= COMMIT_ROWS or now - self._ready_since >= COMMIT_SECONDS
-        if self._ready and (not self._in_hand or (enough and now >= self._commit_due_at)):
+        waiting = len(self._ready)
+        enough = waiting >= COMMIT_ROWS or now - self._ready_since >= COMMIT_SECONDS
+        is_due = (enough and now >= self._commit_due_at) or waiting >= WAITING_ROWS_MAX
+        if (self._ready or self._gone) and (is_due or not self._in_hand):
             self._committed, self._ready = self._ready, []
-            self._commit = self._committing.submit(self._timed_commit, self._committed)
+            gone, self._gone = self._gone, []
+            self._commit = self._committing.submit(self._timed_commit, self._committed, gone)
 
-    def _timed_commit(self, videos: Sequence[Video]) -> float:
+    def _timed_commit(self, videos: Sequence[Video], gone: Sequence[str]) -> float:
+        """All writing of the table, one after the other: its lease is of this process, not of a thread."""
         started = time.monotonic()
+        if gone:
+            self._committer.remove(gone)
         self._committer.commit(videos)
         return time.monotonic() - started
 
@@ -339,20 +349,35 @@ class _Shift:
     def end(self) -> None:
         """Keep what is done, hand back the rest, and say what went wrong."""
         if not self._stuck:
-            wait(self._in_hand)
-        if self._commit is not None:
-            self._commit.result()
-        self._ledger.release(self._space.id, self._owner, suspects=self._suspects)
+            wait(self._in_hand, timeout=ITEM_LEASE_S)
+        try:
+            if self._commit is not None:
+                self._commit.result()
+        finally:
+            self._ledger.release(self._space.id, self._owner, suspects=self._suspects)
         if self._errors:
             raise self._errors[0]
 
     def _not_in_hand(self, some: list[Claimed]) -> list[Claimed]:
-        """Take out of a list, up to a chunk, what has bytes that nobody has in hand."""
-        busy = {claimed.upload.content_sha256 for chunk in self._in_hand.values() for claimed in chunk}
-        free = [claimed for claimed in some if claimed.upload.content_sha256 not in busy][:CHUNK]
-        for claimed in free:
+        """Take out of a list, up to a chunk, what has bytes that nobody has in hand.
+
+        What was in hand when a worker died comes alone; and what was alone then, while no other such is in hand: two
+        that share an encoder must not answer for each other.
+        """
+        in_hand = [claimed.upload for chunk in self._in_hand.values() for claimed in chunk]
+        busy = {upload.content_sha256 for upload in in_hand}
+        one_is_tried = any(upload.video_id in self._died_alone for upload in in_hand)
+        free = [
+            claimed
+            for claimed in some
+            if claimed.upload.content_sha256 not in busy
+            and not (one_is_tried and claimed.upload.video_id in self._died_alone)
+        ]
+        calm = [claimed for claimed in free if claimed.upload.video_id not in self._suspected]
+        chosen = calm[:CHUNK] or free[:1]
+        for claimed in chosen:
             some.remove(claimed)
-        return free
+        return chosen
 
     def _put_aside(self, chunk: list[Claimed]) -> list[Claimed]:
         """Put off uploads whose bytes somebody has in hand: they will find an analysis."""

@@ -209,7 +209,9 @@ def backfill(
 
     Goes on with what an earlier run left. Uploads that arrive meanwhile go first.
     """
-    pools = {"decoders": decoders, "encoders": encoders, "threads": threads, "gpus": gpus}
+    pools = {"decoders": decoders, "encoders": encoders, "threads": threads, "gpus": gpus or None}
+    if ray is None and any(pools.values()):
+        raise click.UsageError("--decoders, --encoders, --threads and --gpus are of Ray; they want --ray")
     asked = Backfill(
         manifest=manifest,
         where=where,

@@ -311,19 +311,21 @@ class Library:
         lost = pipeline.reconcile(self._home, self.space)
         if lost:
             listener.on_message(f"{lost} rows are gone from the table and are made again from their analyses")
-        if asked.manifest is not None:
-            sources = self._outside_home(uploads.discover([], Path(asked.manifest)))
-            backfill.queue_named(
-                sources,
-                self._home,
-                self.space.id,
-                in_place=options.in_place,
-                stop=stop,
-                on_progress=listener.on_registered,
-            )
-        else:
-            backfill.queue_known(self._home, self.space.id, only=only, stop=stop, on_progress=listener.on_registered)
-        with self._ray(asked, options):
+        with self._ray(asked, options):  # first: who is not let in has to hear it before hours of registering
+            if asked.manifest is not None:
+                sources = self._outside_home(uploads.discover([], Path(asked.manifest)))
+                backfill.queue_named(
+                    sources,
+                    self._home,
+                    self.space.id,
+                    in_place=options.in_place,
+                    stop=stop,
+                    on_progress=listener.on_registered,
+                )
+            else:
+                backfill.queue_known(
+                    self._home, self.space.id, only=only, stop=stop, on_progress=listener.on_registered
+                )
             return backfill.run(
                 self._home,
                 self.space,

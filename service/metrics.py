@@ -36,9 +36,11 @@ class Metrics:
             registry=registry,
         )
         self._pending = gauge("pending_uploads", "Uploads of this run that have not ended")
+        self._left = 0
         self._ended_at = gauge("last_end_timestamp_seconds", "When an upload last ended")
 
     def on_work(self, pending: int) -> None:
+        self._left = pending
         self._pending.set(pending)
         self._ended_at.set_to_current_time()
 
@@ -52,7 +54,8 @@ class Metrics:
         if step.committed:
             self._commit.observe(step.commit_s)
         if ended := step.committed + step.failed:
-            self._pending.dec(ended)
+            self._left = max(0, self._left - ended)  # uploads that came meanwhile are not counted
+            self._pending.set(self._left)
             self._ended_at.set(time.time())
 
 

@@ -310,3 +310,73 @@ def test_the_command_line_backfills_a_manifest_and_then_another_space(
         found = firstlook("jobs")
         assert isinstance(found, list)
         assert [job["state"] for job in found] == ["finished"] * 3
+
+
+def test_an_estimate_leaves_nothing_in_an_object_store(folder: Path, tmp_path: Path) -> None:
+    import fsspec
+
+    home = Home.open(tmp_path / "home", blobs_url="memory://estimated")
+    home.ledger.add_space(SPACE)
+    write(folder, 6)
+    found = backfill.estimate(
+        backfill.named_and_unfinished(discover([folder]), home, SPACE.id),
+        home,
+        SPACE,
+        lambda scratch: fake_crew(scratch, FakeDecoder()),
+        cores=1,
+        price_per_core_hour=1.0,
+        in_place=False,
+        local=True,
+    )
+    assert found.blob_gb > 0
+    assert fsspec.filesystem("memory").find("/estimated") == []
+    home.close()
+
+
+def test_a_sample_that_cannot_be_read_is_no_estimate(home: Home, folder: Path) -> None:
+    write(folder, 2)
+    sources = list(backfill.named_and_unfinished(discover([folder]), home, SPACE.id))
+    for path in folder.iterdir():
+        path.unlink()
+    with pytest.raises(BackfillError, match="none of the 2 sampled files could be read"):
+        backfill.estimate(
+            iter(sources),
+            home,
+            SPACE,
+            lambda scratch: fake_crew(scratch, FakeDecoder()),
+            cores=1,
+            price_per_core_hour=1.0,
+            in_place=False,
+            local=True,
+        )
+
+
+def test_a_revision_that_fails_while_a_commit_runs_leaves_the_lease_alone(home: Home, folder: Path) -> None:
+    write(folder, 8)
+    queue(home, folder)
+    run(home, FakeDecoder())
+    manifest = folder.parent / "again.csv"
+    kept = sorted(home.ledger.video_ids(SPACE.id))
+    (folder / "bad.mp4").write_text("broken")
+    rows = "".join(f"clips/bad.mp4,{video_id}\n" for video_id in kept[:4])
+    manifest.write_text("uri,video_id\n" + rows)
+    register(discover([], manifest), home, SPACE.id)
+    write(folder, 30, start=500)
+    queue(home, folder)
+    run(home, Slow(0.01))
+    assert home.ledger.counts(SPACE.id)["failures"] == 5, "four revisions, and the file by itself"
+    assert home.table(SPACE).ids() == sorted(home.ledger.video_ids(SPACE.id))
+
+
+def test_a_commit_that_fails_hands_the_uploads_back(home: Home, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from index.table import VideoTable
+
+    def full(self: VideoTable, videos: object) -> None:
+        raise OSError(28, "No space left on device for the table")
+
+    write(folder, 6)
+    queue(home, folder)
+    monkeypatch.setattr(VideoTable, "upsert", full)
+    with pytest.raises(OSError, match="for the table"):
+        run(home, FakeDecoder())
+    assert home.ledger.holders(SPACE.id) == {}, "nothing stays leased"
