@@ -28,6 +28,7 @@ from fsspec.core import url_to_fs
 from lance.query import MatchQuery
 from numpy.typing import NDArray
 
+from index import memory
 from index.records import Space, Video
 from index.rows import (
     DERIVED,
@@ -43,6 +44,8 @@ from index.rows import (
     vector_rows,
 )
 from index.where import sql_text
+
+memory.limit_arenas()  # before Lance starts its threads, which it does with the first table
 
 T = TypeVar("T")
 
@@ -281,6 +284,7 @@ class VideoTable:
             _index_vectors(dataset)
         dataset.optimize.optimize_indices()
         self._newest().cleanup_old_versions(older_than=OLD_VERSIONS_KEPT)
+        memory.give_back()
         return True
 
     def rebuild_indexes(self) -> None:
