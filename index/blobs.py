@@ -94,9 +94,7 @@ class Blobs:
             return self._send_original(source)
         with _arriving(self._folder / "original" / "incoming", place=False) as copy:
             digest = _clone(source, copy) or _copy(source, copy)
-            target = self._folder / original_key(digest)
-            if not target.is_file():
-                _place(copy, target)
+            _place(copy, self._folder / original_key(digest))  # over one of the same name: it may be damaged
         return digest
 
     def _send_original(self, source: BinaryIO) -> str:

@@ -31,8 +31,12 @@ def test_the_same_bytes_are_stored_once(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(b"same")
         with (tmp_path / name).open("rb") as file:
-            blobs.put_original(file)
-    assert len([path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]) == 1
+            digest = blobs.put_original(file)
+    (kept,) = [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
+    kept.write_bytes(b"damaged")
+    with (tmp_path / "a").open("rb") as file:
+        blobs.put_original(file)
+    assert blobs.get(original_key(digest)) == b"same", "handing it in again heals it"
 
 
 def test_what_was_put_is_what_is_got(blobs: Blobs) -> None:
