@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from index.records import Failure
-from ingest.uris import UnsupportedUri, local_path
+from ingest.uris import UnsupportedUri, local_name
 
 SIDECAR_SUFFIXES = frozenset({".json", ".txt", ".srt", ".vtt"})
 """A file called so that stands beside another of the same name is about that one, and no upload of its own."""
@@ -96,14 +96,14 @@ def discover(paths: Sequence[str | Path], manifest: Path | None = None) -> Itera
     sidecars = _sidecars([path for path in map(Path, names) if os.path.isfile(path)])  # what a shell makes of clips/*
     for name in names:
         try:
-            files = _expand(_local_path(name))
+            files = _expand(Path(_local_name(name)))
         except _Fault as fault:
             yield _failure(fault, {}, _writable(name), _writable(name), ids)
             continue
         for path in files:
             if (uri := _uri(_absolute(path))) not in met and path not in sidecars:
                 met.add(uri)
-                yield _from_path(path, {}, _writable(str(path)), ids)
+                yield _from_path(_absolute(path), {}, _writable(str(path)), ids)
 
 
 def hashtags_in(caption: str) -> tuple[str, ...]:
@@ -116,7 +116,9 @@ def hashtags_in(caption: str) -> tuple[str, ...]:
     >>> hashtags_in("Good morning #Café #猫#кот a#b ##no #1 https://example.org/#top #100days")
     ('café', '猫', 'кот', '100days')
     """
-    pieces = re.split("[#＃﹟]", " " + _ADDRESS.sub(" ", unicodedata.normalize("NFC", caption)))
+    if not _HASH.search(caption):
+        return ()
+    pieces = _HASH.split(" " + _ADDRESS.sub(" ", unicodedata.normalize("NFC", caption)))
     tags: list[str] = []
     chained = False  # the piece before is a tag up to its last character
     for before, piece in pairwise(pieces):
@@ -128,6 +130,7 @@ def hashtags_in(caption: str) -> tuple[str, ...]:
     return _tidy_tags(tags)
 
 
+_HASH = re.compile("[#＃﹟]")
 _ADDRESS = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
 _JOINERS = "\u200c\u200d"  # inside Persian and Indic words
 
@@ -258,9 +261,9 @@ def _without_sidecars(files: Sequence[Path]) -> list[Path]:
     return [file for file in files if file not in sidecars]
 
 
-def _local_path(name: str) -> Path:
+def _local_name(name: str) -> str:
     try:
-        return local_path(name)
+        return local_name(name)
     except UnsupportedUri as error:
         wanted = f"wants a path or a file:// URI of this machine, got {_shown(name)}"
         raise _Fault("read", "unsupported_uri", wanted) from error
@@ -278,9 +281,12 @@ def _writable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")
 
 
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+
+
 def _is_writable(text: str) -> bool:
     """No half characters (names that are not UTF-8, lone surrogates in JSON) and no NUL: databases take neither."""
-    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+    return "\0" not in text and (text.isascii() or not _HALF_CHARACTER.search(text))
 
 
 def _check_readable(path: Path) -> None:
@@ -299,7 +305,6 @@ def _check_readable(path: Path) -> None:
 
 
 def _from_path(path: Path, row: Mapping[str, Any], origin: str, ids: _Ids) -> Source | Failure:
-    path = _absolute(path)
     fields = dict(row)
     try:
         _check_readable(path)
@@ -325,10 +330,11 @@ def _failure(fault: _Fault, fields: Mapping[str, Any], uri: str, origin: str, id
 
 def _sidecar_fields(path: Path) -> dict[str, Any]:
     fields: dict[str, Any] = {}
+    whole, stem = str(path), str(path)[: -len(path.suffix) or None]
     for suffix, read in ((".txt", _read_caption), (".json", _read_columns)):
-        for sidecar in (path.with_suffix(suffix), path.with_name(path.name + suffix)):
-            if sidecar != path and os.path.isfile(sidecar):
-                fields |= _read_sidecar(sidecar, read)
+        for sidecar in dict.fromkeys((stem + suffix, whole + suffix)):  # texts: a path costs ten times as much
+            if sidecar != whole and os.path.isfile(sidecar):
+                fields |= _read_sidecar(Path(sidecar), read)
     return fields
 
 
@@ -459,7 +465,7 @@ def _from_row(row: dict[str, Any] | _Fault, manifest: Path, origin: str, ids: _I
         named = _text(fields, "uri") or ""
         if not named:
             raise _Fault("manifest", "no_uri", f"wants a uri, got {_shown(fields)}")
-        path = manifest.parent / _local_path(named)
+        path = Path(os.path.abspath(os.path.join(manifest.parent, _local_name(named))))
     except _Fault as fault:
         return _failure(fault, fields, named or f"{_uri(_absolute(manifest))}, {origin}", origin, ids)
     return _from_path(path, fields, origin, ids)
