@@ -372,6 +372,14 @@ class Ledger:
         rows = connection.execute(query.order_by(page.c.video_id)).all()
         return [row[0] for row in rows], [row[0] for row in rows if row[2] is None or row[2] < row[1]]
 
+    def hasten(self, video_ids: Sequence[str], space_id: str) -> None:
+        """Those of these that wait as a backfill wait as uploads from now on: somebody asked for them by name."""
+        with self._write() as connection:
+            for some in _in_parts(video_ids, 500):
+                these = (_items.c.space_id == space_id, _items.c.state.in_(_PENDING), _items.c.video_id.in_(some))
+                slow = _items.c.priority > UPLOAD
+                connection.execute(sql.update(_items).where(*these, slow).values(priority=UPLOAD))
+
     def standings(self, video_ids: Iterable[str], space_id: str) -> dict[str, Standing]:
         """Where these uploads stand; ids that the space does not know are left out."""
         found: dict[str, Standing] = {}
@@ -401,6 +409,16 @@ class Ledger:
             found = [_upload(revision, body) for revision, body in connection.execute(query)]
         return {upload.video_id: upload for upload in found}
 
+    def revisions(self, video_ids: Sequence[str]) -> dict[str, int]:
+        """Id -> the newest revision of these uploads; unknown ones are left out."""
+        newest = (
+            sql.select(_uploads.c.video_id, sql.func.max(_uploads.c.revision))
+            .where(_uploads.c.video_id.in_(video_ids))
+            .group_by(_uploads.c.video_id)
+        )
+        with self._read() as connection:
+            return {row[0]: row[1] for row in connection.execute(newest)}
+
     def video_with(self, content_sha256: str, space_id: str) -> str | None:
         """The first video of a space whose bytes are these; None where there is none."""
         query = (
@@ -423,8 +441,10 @@ class Ledger:
 
     # Working -----------------------------------------------------------------------------------------------------
 
-    def claim(self, space_id: str, owner: str, limit: int) -> list[Claimed]:
+    def claim(self, space_id: str, owner: str, limit: int, *, down_to: int = BACKFILL) -> list[Claimed]:
         """Lease up to `limit` waiting items, oldest first, uploads before backfills; an empty list when nothing waits.
+
+        What is less urgent than `down_to` waits on.
 
         An item whose earlier lease was lost comes after the others of its kind, and alone: if it was what killed its
         worker, it takes nobody along.
@@ -433,7 +453,7 @@ class Ledger:
         now = self._clock()
         query = (
             sql.select(_items.c.video_id, _items.c.lost_leases)
-            .where(_items.c.space_id == space_id, _items.c.state == "waiting")
+            .where(_items.c.space_id == space_id, _items.c.state == "waiting", _items.c.priority <= down_to)
             .order_by(_items.c.priority, _items.c.lost_leases, _items.c.queued_s, _items.c.video_id)
             .limit(limit)
         )
@@ -582,7 +602,8 @@ class Ledger:
         with self._write() as connection:
             for some in _in_parts(video_ids, 500):
                 videos = (_items.c.space_id == space_id, _items.c.state == "video", _items.c.video_id.in_(some))
-                connection.execute(sql.update(_items).where(*videos).values(partial=False, **_WAITING))
+                again = {"partial": False, "priority": UPLOAD, **_WAITING}  # nobody finds them meanwhile
+                connection.execute(sql.update(_items).where(*videos).values(**again))
 
     def retry(self, space_id: str, *, quarantined: bool = False) -> list[str]:
         """Queue failures and partial videos again; return their ids. Manifest lines have nothing to run again."""
@@ -594,7 +615,7 @@ class Ledger:
             result = connection.execute(
                 sql.update(_items)
                 .where(_items.c.space_id == space_id, sql.or_(again, partial))
-                .values(child_deaths=0, lost_leases=0, queued_s=self._clock(), **_WAITING)
+                .values(child_deaths=0, lost_leases=0, priority=UPLOAD, queued_s=self._clock(), **_WAITING)
                 .returning(_items.c.video_id)
             )
             return sorted(result.scalars())
@@ -637,13 +658,12 @@ class Ledger:
         with self._read() as connection:
             return list(connection.scalars(query))
 
-    def pending(self, space_id: str) -> bool:
-        """Whether anything has not ended yet; cheap where `counts` has to look at everything."""
-        query = sql.select(sql.exists().where(_items.c.space_id == space_id, _items.c.state.in_(_PENDING)))
+    def pending(self, space_id: str, *, down_to: int = BACKFILL) -> bool:
+        """Whether anything so urgent has not ended yet; cheap where `counts` has to look at everything."""
         with self._read() as connection:
-            return bool(connection.scalar(query))
+            return bool(connection.scalar(sql.select(sql.exists().where(*_is_pending(space_id, down_to)))))
 
-    def holders(self, space_id: str) -> dict[str, int]:
+    def leased_by(self, space_id: str) -> dict[str, int]:
         """Owner -> how many items it has leased."""
         query = (
             sql.select(_items.c.owner, sql.func.count())
@@ -653,31 +673,38 @@ class Ledger:
         with self._read() as connection:
             return {row.owner: row[1] for row in connection.execute(query)}
 
-    def pending_ids(self, space_id: str) -> list[str]:
-        """Ids of all items that have not ended yet."""
-        pending = _items.c.state.in_(_PENDING)
-        query = sql.select(_items.c.video_id).where(_items.c.space_id == space_id, pending)
+    def pending_ids(self, space_id: str, *, down_to: int = BACKFILL) -> list[str]:
+        """Ids of all items so urgent that have not ended yet."""
         with self._read() as connection:
-            return list(connection.scalars(query))
+            return list(connection.scalars(sql.select(_items.c.video_id).where(*_is_pending(space_id, down_to))))
 
     # Jobs --------------------------------------------------------------------------------------------------------
 
-    def start_job(self, space_id: str, engine: str, owner: str, *, wanted: int) -> str:
+    def start_job(self, space_id: str, engine: str, owner: str) -> str:
         """Write down that a backfill begins; return its id."""
         now = self._clock()
         job_id = f"job_{datetime.fromtimestamp(now, UTC):%Y%m%d_%H%M%S}_{owner[:4]}"
         row: dict[str, Any] = {"job_id": job_id, "space_id": space_id, "engine": engine, "owner": owner}
         row |= {"state": "running"}
-        row |= {"started_s": now, "seen_s": now, "wanted": wanted, "videos": 0, "failures": 0, "video_s": 0.0}
+        row |= {"started_s": now, "seen_s": now, "wanted": 0, "videos": 0, "failures": 0, "video_s": 0.0}
         with self._write() as connection:
             connection.execute(sql.insert(_jobs).values(**row))
         return job_id
 
     def tell_job(
-        self, job_id: str, *, videos: int, failures: int, video_s: float, state: str = "running", detail: str = ""
+        self,
+        job_id: str,
+        *,
+        wanted: int,
+        videos: int,
+        failures: int,
+        video_s: float,
+        state: str = "running",
+        detail: str = "",
     ) -> None:
         """Say how far a job has come, or how it ended."""
-        said = {"videos": videos, "failures": failures, "video_s": video_s, "state": state, "seen_s": self._clock()}
+        said: dict[str, Any] = {"wanted": wanted, "videos": videos, "failures": failures, "video_s": video_s}
+        said |= {"state": state, "seen_s": self._clock()}
         with self._write() as connection:
             connection.execute(sql.update(_jobs).where(_jobs.c.job_id == job_id).values(detail=detail or None, **said))
 
@@ -815,6 +842,10 @@ _WRITER = 0x66697273746C6F6F
 _WAITING = {"state": "waiting", "owner": None, "leased_until_s": None}
 _PENDING = ("waiting", "leased")
 _STANDING = (_items.c.video_id, _items.c.state, _items.c.partial, _items.c.revision)
+
+
+def _is_pending(space_id: str, down_to: int) -> tuple[Any, ...]:
+    return _items.c.space_id == space_id, _items.c.state.in_(_PENDING), _items.c.priority <= down_to
 
 
 def owner_name() -> str:

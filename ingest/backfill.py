@@ -38,6 +38,8 @@ TELL_EVERY_S = 5.0
 SAMPLE = 48
 """Videos that an estimate decodes and encodes."""
 SECONDS_AN_HOUR = 3600.0
+ESTIMATE = "estimate-"
+"""What the folder of a sample's home begins with; it is thrown away."""
 
 
 class BackfillError(ValueError):
@@ -70,7 +72,7 @@ class Ran:
 
     job_id: str
     wanted: int
-    """Uploads that waited when it began."""
+    """Uploads that waited when everything was queued."""
     progress: Progress
     seconds: float
     """Of work, models and workers being there."""
@@ -112,30 +114,38 @@ def queue_named(
     *,
     in_place: bool,
     stop: Event,
-    on_progress: Callable[[int], None],
-) -> None:
-    """Queue what a manifest names."""
-    register(sources, home, space_id, in_place=in_place, priority=BACKFILL, stop=stop, on_progress=on_progress)
+    on_progress: Callable[[int], None] = lambda count: None,
+) -> Counter[str]:
+    """Queue what a manifest names; return why what could not be read is a failure at once."""
+    given = register(sources, home, space_id, in_place=in_place, priority=BACKFILL, stop=stop, on_progress=on_progress)
+    return given.rejected
 
 
 def queue_known(
-    home: Home, space_id: str, *, only: set[str] | None, stop: Event, on_progress: Callable[[int], None]
-) -> None:
-    """Queue the uploads that a space lacks.
+    home: Home,
+    space_id: str,
+    *,
+    only: set[str] | None,
+    stop: Event,
+    on_progress: Callable[[int], None] = lambda count: None,
+) -> Counter[str]:
+    """Queue the uploads that a space lacks; nothing fails at that.
 
     Args:
         only: ids; None: all uploads of the ledger.
     """
     for video_ids in _lacking(home, space_id, only):
         if stop.is_set():
-            return
+            break
         home.ledger.queue(video_ids, space_id)
         on_progress(len(video_ids))
+    return Counter()
 
 
 def run(
     home: Home,
     space: Space,
+    queue: Callable[[], Counter[str]],
     open_crew: Callable[[], AbstractContextManager[Crew]],
     *,
     engine: str,
@@ -143,17 +153,18 @@ def run(
     max_hours: float | None = None,
     on_step: Callable[[Step], None] = lambda step: None,
 ) -> Ran:
-    """Work off what waits in a space, and keep account of it as a job.
+    """Queue what is wanted and work off what waits in a space, and keep account of it as a job.
 
     Args:
+        queue: `queue_named` or `queue_known`; returns how many failed at that, by reason.
         open_crew: loads the models and starts the workers; not called when nothing waits.
         engine: what the crew runs on, for `firstlook jobs`.
         stop: set it to end early and cleanly.
         max_hours: the budget; counts from now.
     """
-    wanted = home.ledger.counts(space.id)["pending"]
-    job_id = home.ledger.start_job(space.id, engine, owner_name(), wanted=wanted)
+    job_id = home.ledger.start_job(space.id, engine, owner_name())
     progress = Progress()
+    wanted = 0
     started = time.monotonic()
 
     def on_every_step(step: Step) -> None:
@@ -163,6 +174,7 @@ def run(
     def tell(state: str = "running", detail: str = "") -> None:
         home.ledger.tell_job(
             job_id,
+            wanted=wanted,
             videos=progress.videos,
             failures=progress.failures,
             video_s=progress.video_s,
@@ -172,6 +184,9 @@ def run(
 
     try:
         with _every(TELL_EVERY_S, tell), _budget(max_hours, stop) as spent:
+            if rejected := queue():
+                on_every_step(Step(failed=rejected.total(), reasons=tuple(rejected.elements())))
+            wanted = home.ledger.counts(space.id)["pending"]
             if wanted and not stop.is_set():
                 with open_crew() as crew:
                     started = time.monotonic()
@@ -224,6 +239,7 @@ def estimate(
     price_per_core_hour: float,
     in_place: bool,
     local: bool,
+    stop: Event,
     sample: int = SAMPLE,
     seed: int = 0,
     on_step: Callable[[Step], None] = lambda step: None,
@@ -238,15 +254,16 @@ def estimate(
         price_per_core_hour: in whatever money.
         in_place: originals will not be copied.
         local: the crew computes on this machine, so CPU seconds can be told.
+        stop: set it to end early.
 
     Raises:
-        BackfillError: nothing needs work.
+        BackfillError: nothing needs work, or it was stopped.
     """
     count, chosen = _sampled(sources, sample, random.Random(seed))
     if not chosen:
         raise BackfillError("there is nothing to estimate: no upload needs work")
     beside = None if "://" in home.blobs_url else home.folder
-    with tempfile.TemporaryDirectory(prefix="estimate-", dir=beside) as folder:
+    with tempfile.TemporaryDirectory(prefix=ESTIMATE, dir=beside) as folder:
         scratch = Home.open(
             folder,
             ledger_url=f"sqlite:///{folder}/ledger.sqlite",
@@ -264,7 +281,7 @@ def estimate(
                     progress.add(step)
                     on_step(step)
 
-                work_off(scratch, space, crew, stop=Event(), on_step=on_every_step)
+                work_off(scratch, space, crew, stop=stop, on_step=on_every_step)
                 took_s, cpu_s = time.monotonic() - started, _cpu_s() - cpu_s
             ended = progress.videos + progress.failures
             blob_bytes = sum(
@@ -277,6 +294,8 @@ def estimate(
                 for kind in ("original", f"analysis/{space.id}", "thumbnail"):
                     for one in list(scratch.blobs.stored(kind)):
                         scratch.blobs.delete(one.key)
+    if stop.is_set():
+        raise BackfillError(f"stopped after {ended} of the {len(chosen)} sampled files: too early to say")
     if not ended:
         raise BackfillError(f"none of the {len(chosen)} sampled files could be read, such as {chosen[0].path}")
     original_bytes = 0 if in_place else sum(_size(source.path) for source in chosen if not _is_kept(source, home))

@@ -20,11 +20,13 @@ import os
 import re
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Event
 from typing import Any
 
 from ingest.ray_token import ClusterRefused, settle
@@ -53,6 +55,7 @@ STORE_BYTES = 256 << 20
 fit is spilled to the disk, as that of ten-minute videos is."""
 ENCODERS_START_S = 600.0
 """Loading weights takes seconds; until an autoscaler has brought a machine, minutes."""
+LISTEN_S = 0.5
 CONNECT_S = 10.0
 TOLD = "docs/cluster.md tells how to start a cluster with a token"
 _COLOURS = re.compile("\x1b\\[[0-9;]*m")
@@ -100,6 +103,7 @@ def connected(address: str, *, cores: int | None = None) -> Iterator[None]:
             object_store_memory=STORE_BYTES,
             log_to_driver=False,
             logging_level=logging.ERROR,
+            _system_config={"task_events_report_interval_ms": 0},  # a history of tasks, 2 KB each, for a dashboard
         )
     else:
         found = _gcs_address(address)
@@ -123,15 +127,23 @@ def cores() -> int:
 
 
 @contextmanager
-def crew(kit: Kit, pools: Pools | None = None, *, on_message: Callable[[str], None] = print) -> Iterator[RayCrew]:
+def crew(
+    kit: Kit,
+    pools: Pools | None = None,
+    *,
+    stop: Event | None = None,
+    on_message: Callable[[str], None] = print,
+) -> Iterator[RayCrew]:
     """Start decoders and encoders on the Ray that we are connected to; all encoders are there before the first chunk.
+
+    A `stop` that is set meanwhile ends the waiting: nothing will be asked of them.
 
     Raises:
         TimeoutError: the encoders did not start; the message says what Ray has and what was asked for.
     """
     started = RayCrew(kit, _sized(pools or Pools()))
     try:
-        started.wait_until_full()
+        started.wait_until_full(stop or Event())
         on_message(started.describe())
         yield started
     finally:
@@ -162,9 +174,13 @@ class RayCrew:
         each = f"{p.threads} threads" + (f", {p.gpus:g} GPU" if p.gpus else "")
         return f"on Ray: {p.decoders} decoding, {p.encoders} encoding with {each} each"
 
-    def wait_until_full(self) -> None:
-        asked = [encoder.ready.remote() for encoder in self._encoders]
-        ready, missing = ray.wait(asked, num_returns=len(asked), timeout=ENCODERS_START_S)
+    def wait_until_full(self, stop: Event) -> None:
+        asked = missing = [encoder.ready.remote() for encoder in self._encoders]
+        deadline = time.monotonic() + ENCODERS_START_S
+        while missing and time.monotonic() < deadline:
+            if stop.is_set():
+                return
+            ready, missing = ray.wait(asked, num_returns=len(asked), timeout=LISTEN_S)
         try:
             ray.get(ready)
         except RayActorError as error:
@@ -285,6 +301,8 @@ def _gcs_address(address: str) -> str:
             f"{address}: Ray's client protocol is not supported, since the driver has to outlive your connection; "
             "use `ray job submit`, or the host:port of the head from inside the cluster"
         )
+    if "://" in address:
+        raise ClusterRefused(f"{address}: that is where jobs are handed in; a backfill wants host:port of the head")
     from ray._private.services import canonicalize_bootstrap_address
 
     try:

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from index.home import Home
-from index.ledger import Lease
+from index.ledger import Lease, Ledger
 from index.records import Failure, Space, Upload, Video
 from index.table import VideoTable
 
-PATIENCE_S = 900.0
-"""So long a commit waits for another writer; a commit takes well under a second, building an index minutes."""
+COMMIT_LEASE_S = 60.0
 UPKEEP_LEASE_S = 900.0
+PATIENCE_S = 2 * UPKEEP_LEASE_S
+"""So long a commit waits for another writer: longer than the longest lease, that of building an index."""
 
 
 class TableBusy(Exception):
@@ -60,11 +61,6 @@ class Committer:
                 self._ledger.lease(self._space.id, self._owner, ttl_s=UPKEEP_LEASE_S)
                 self._table.optimize_if_due()
 
-    def restore(self, videos: Sequence[Video]) -> None:
-        """Write rows that the ledger calls videos already: the table is derived, and can lose some."""
-        with self._leased():
-            self._table.upsert(videos)
-
     def fail(self, failures: Sequence[tuple[Upload, Failure]]) -> list[str]:
         """Write failures down, in the ledger alone.
 
@@ -79,24 +75,34 @@ class Committer:
         with self._leased():
             self._table.delete(video_ids)
 
-    @contextmanager
-    def _leased(self) -> Iterator[Lease]:
-        lease = self._lease()
-        try:
-            yield lease
-        finally:
-            self._ledger.end_lease(lease)
+    def _leased(self) -> AbstractContextManager[Lease]:
+        return leased(self._ledger, self._space.id, self._owner, sleep=self._sleep)
 
-    def _lease(self) -> Lease:
-        waited_s = 0.0
-        while True:
-            lease = self._ledger.lease(self._space.id, self._owner)
-            if lease is not None:
-                return lease
-            if waited_s > PATIENCE_S:
-                raise TableBusy(
-                    f"another process has been writing the table of {self._space.id} for {waited_s:.0f} s; "
-                    "what was analysed is kept, run ingest again when it is done"
-                )
-            self._sleep(0.05)
-            waited_s += 0.05
+
+@contextmanager
+def leased(
+    ledger: Ledger,
+    table: str,
+    owner: str,
+    *,
+    ttl_s: float = COMMIT_LEASE_S,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[Lease]:
+    """Hold the right to write a table while the block lasts, waiting for whoever has it.
+
+    Raises:
+        TableBusy: they did not let go of it within `PATIENCE_S`.
+    """
+    waited_s = 0.0
+    while (lease := ledger.lease(table, owner, ttl_s=ttl_s)) is None:
+        if waited_s > PATIENCE_S:
+            raise TableBusy(
+                f"another process has been writing the table of {table} for {waited_s:.0f} s; "
+                "nothing that was done is lost, run it again when the other has ended"
+            )
+        sleep(0.05)
+        waited_s += 0.05
+    try:
+        yield lease
+    finally:
+        ledger.end_lease(lease)

@@ -19,7 +19,7 @@ from index import audit
 from index.home import Home
 from index.records import Space
 from ingest.doctor_blobs import analyses, leftovers, originals, thumbnails
-from ingest.doctor_case import Case, Finding, LedgerDamaged
+from ingest.doctor_case import Case, Finding, LedgerContradicts
 from ingest.doctor_table import indexes, rows, table
 from ingest.fuse import TextEncoder
 
@@ -96,8 +96,8 @@ def examine(
                     stack.enter_context(case.leased())
                 on_check(check.__name__)
                 case.findings += check(case)
-        except (LedgerDamaged, *audit.DAMAGED) as error:
-            said = error.said if isinstance(error, LedgerDamaged) else [str(error).splitlines()[0]]
+        except (LedgerContradicts, *audit.DAMAGED) as error:
+            said = error.said if isinstance(error, LedgerContradicts) else [str(error).splitlines()[0]]
             sentence = "The ledger is damaged. It is the truth, nothing can make it again: put back a copy of it"
             case.findings.append(case.found("ledger_damaged", said, sentence))
             case.skipped.append("everything else, and every repair: it goes by the ledger")
@@ -139,12 +139,12 @@ def ledger(case: Case) -> list[Finding]:
     """The ledger is whole, and knows this space; with `deep` SQLite reads all of its pages.
 
     Raises:
-        LedgerDamaged: it is not; everything else would be judged by what is wrong itself.
+        LedgerContradicts: it is not; everything else would be judged by what is wrong itself.
     """
     store = case.home.ledger
     said = (audit.integrity(store) if case.deep else []) + audit.disagreements(store, case.space.id)
     if said:
-        raise LedgerDamaged(said)
+        raise LedgerContradicts(said)
     case.figures |= {f"ledger_{name}": n for name, n in store.counts(case.space.id).items()}
     return []
 

@@ -15,6 +15,7 @@ from index.blobs import Stored, analysis_key, thumbnail_key
 from index.records import Analysis
 from index.survey import Surveyor, Torn, number_of
 from index.table import TableMissing, TableUnreadable
+from ingest.backfill import ESTIMATE
 from ingest.doctor_case import BATCH, EXAMPLES, Case, Finding, Numbers, batches, readable_uploads
 from ingest.uris import local_path
 
@@ -141,21 +142,23 @@ def leftovers(case: Case) -> list[Finding]:
             case.found("leftover_blob", names, sentence, harmful=False, bytes=size, done=done, repaired=bool(done))
         )
     if "://" not in case.home.tables_url:
-        new = [
-            path
-            for path in Path(case.home.tables_url).glob(".new-*")
-            if case.clock() - path.stat().st_mtime > LEFTOVER_AGE_S
-        ]
-        if new:
-            done = ""
-            if case.fix:
-                for path in new:
-                    shutil.rmtree(path)
-                done = "deleted"
-            sentence = "Tables were being made by somebody who was killed"
-            names = [path.name for path in new]
-            found.append(case.found("leftover_table", names, sentence, harmful=False, done=done, repaired=bool(done)))
-    return found
+        new = list(Path(case.home.tables_url).glob(".new-*"))
+        found += _old_folders(case, "leftover_table", new, "Tables were being made by somebody who was killed")
+    samples = list(case.home.folder.glob(f"{ESTIMATE}*"))
+    return found + _old_folders(case, "leftover_estimate", samples, "Estimates were being made when they were killed")
+
+
+def _old_folders(case: Case, kind: str, paths: Sequence[Path], sentence: str) -> list[Finding]:
+    old = [path for path in paths if case.clock() - path.stat().st_mtime > LEFTOVER_AGE_S]
+    if not old:
+        return []
+    done = ""
+    if case.fix:
+        for path in old:
+            shutil.rmtree(path)
+        done = "deleted"
+    names = [path.name for path in old]
+    return [case.found(kind, names, sentence, harmful=False, done=done, repaired=bool(done))]
 
 
 def _arrived(case: Case, blobs: Sequence[Stored]) -> list[Stored]:

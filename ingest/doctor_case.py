@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from index.ledger import Lease, LeaseLost, owner_name
 from index.records import Analysis, Space, Upload
 from index.survey import Keys, Outline, Surveyor
 from index.table import VideoTable
-from ingest.commit import PATIENCE_S, TableBusy
+from ingest.commit import leased
 from ingest.fuse import TextEncoder
 from ingest.uris import local_path
 
@@ -58,7 +57,7 @@ class Finding:
     """It is as it should be again, or will be by itself (an upload is queued)."""
 
 
-class LedgerDamaged(Exception):
+class LedgerContradicts(Exception):
     """What the ledger says cannot be; `said` has a line for each such thing."""
 
     def __init__(self, said: Sequence[str]) -> None:
@@ -115,17 +114,8 @@ class Case:
     @contextmanager
     def leased(self) -> Iterator[None]:
         """Nobody else writes the table while this lasts."""
-        waited_s = 0.0
-        while (lease := self.home.ledger.lease(self.space.id, self.owner, ttl_s=LEASE_S)) is None:
-            if waited_s > PATIENCE_S:
-                raise TableBusy(f"another process has been writing the table of {self.space.id} for {waited_s:.0f} s")
-            time.sleep(0.1)
-            waited_s += 0.1
-        self.lease = lease
-        try:
+        with leased(self.home.ledger, self.space.id, self.owner, ttl_s=LEASE_S) as self.lease:
             yield
-        finally:
-            self.home.ledger.end_lease(lease)
 
     def writing(self) -> VideoTable:
         """The table, to write to; the lease is renewed."""

@@ -16,6 +16,7 @@ Who decodes and encodes is a `Crew`: threads of this process, one a core (`Threa
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -30,16 +31,18 @@ from threadpoolctl import threadpool_limits
 
 from index.blobs import Blobs
 from index.home import Home
-from index.ledger import CHILD_DEATHS_MAX, ITEM_LEASE_S, owner_name
+from index.ledger import BACKFILL, CHILD_DEATHS_MAX, ITEM_LEASE_S, LeaseLost, owner_name
 from index.records import Claimed, Failure, Space, Upload, Video
 from ingest.chunk_decode import Decoder, Outcome, decode_chunk, failure_of
 from ingest.chunk_encode import encode_chunk
 from ingest.clip import MediaError
-from ingest.commit import Committer
+from ingest.commit import PATIENCE_S, Committer
 from ingest.decode import ChildDied
 from ingest.encode import Encoders
 from ingest.register import Given, register
 from ingest.uploads import Source
+
+_log = logging.getLogger(__name__)
 
 CHUNK = 4
 """Uploads that are leased, decoded and encoded together; also what a kill can cost. With 8, 40 clips took a fifth
@@ -109,6 +112,7 @@ def ingest(
     open_crew: Callable[[], AbstractContextManager[Crew]],
     *,
     in_place: bool = False,
+    down_to: int = BACKFILL,
     stop: Event | None = None,
     on_registered: Callable[[int], None] = lambda count: None,
     on_step: Callable[[Step], None] = lambda step: None,
@@ -120,6 +124,8 @@ def ingest(
         home: where everything is kept.
         space: the space to ingest into.
         open_crew: loads the models and starts the workers; not called when nothing waits.
+        in_place: refer to the originals where they lie instead of copying them.
+        down_to: what is less urgent waits on: with `ledger.UPLOAD`, a backfill is left to those who work on it.
         stop: set it to end early; unfinished uploads stay queued.
         on_registered: hears the number of sources written down, batch by batch.
         on_step: hears how the work goes on.
@@ -129,9 +135,9 @@ def ingest(
     """
     stop = stop or Event()
     given = register(sources, home, space.id, in_place=in_place, stop=stop, on_progress=on_registered)
-    if home.ledger.pending(space.id) and not stop.is_set():
+    if home.ledger.pending(space.id, down_to=down_to) and not stop.is_set():
         with open_crew() as crew:
-            work_off(home, space, crew, stop=stop, on_step=on_step)
+            work_off(home, space, crew, down_to=down_to, stop=stop, on_step=on_step)
     return given
 
 
@@ -160,30 +166,30 @@ def work_off(
     crew: Crew,
     *,
     stop: Event,
+    down_to: int = BACKFILL,
     on_step: Callable[[Step], None] = lambda step: None,
     standstill_s: float = STANDSTILL_S,
 ) -> None:
-    """Work until nothing waits in the space: the crew decodes and encodes, and what it made is committed here.
+    """Work until nothing so urgent waits in the space: the crew decodes and encodes, what it made is committed here.
 
     Raises:
         StandsStill: nothing has ended for `standstill_s`; the message says what was in hand.
         Exception: an error of ours; what was done before is kept, and what was in hand comes last next time.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="commit") as committing:
-        shift = _Shift(home, space, crew, committing, stop, on_step)
-        try:
-            while shift.has_work():
-                shift.take_on()
-                shift.take_in()
-                shift.commit_if_due()
-                shift.renew_if_due()
-                shift.watch(standstill_s)
-        except BaseException:
-            stop.set()
-            crew.hurry()
-            raise
-        finally:
-            shift.end()
+    shift = _Shift(home, space, crew, down_to, stop, on_step)
+    try:
+        while shift.has_work():
+            shift.take_on()
+            shift.take_in()
+            shift.commit_if_due()
+            shift.renew_if_due()
+            shift.watch(standstill_s)
+    except BaseException:
+        stop.set()
+        crew.hurry()
+        raise
+    finally:
+        shift.end()
 
 
 class _Shift:
@@ -194,32 +200,35 @@ class _Shift:
         home: Home,
         space: Space,
         crew: Crew,
-        committing: ThreadPoolExecutor,
+        down_to: int,
         stop: Event,
         on_step: Callable[[Step], None],
     ) -> None:
         self._home, self._ledger, self._space, self._crew = home, home.ledger, space, crew
-        self._committing, self._stop, self._on_step = committing, stop, on_step
+        self._down_to, self._stop, self._on_step = down_to, stop, on_step
         self._owner = owner_name()
         self._committer = Committer(home, space, self._owner)
         self._in_hand: dict[Future[Outcome], list[Claimed]] = {}
         self._aside: list[Claimed] = []
         self._ready: list[Video] = []
         self._gone: list[str] = []
+        self._committing = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._commit: Future[float] | None = None
         self._committed: list[Video] = []
         self._suspected: set[str] = set()
         self._died_alone = Counter[str]()
         self._errors: list[BaseException] = []
         self._suspects: list[str] = []
-        self._commit_due_at = self._ready_since = self._renewed_at = self._moved_at = time.monotonic()
+        self._commit_due_at = self._ready_since = self._renewed_at = self._moved_at = self._commit_began_at = (
+            time.monotonic()
+        )
         self._stuck = False
 
     def has_work(self) -> bool:
         """Something is in hand or ready, or waits and may be taken on."""
         if self._in_hand or self._ready or self._gone or self._commit:
             return True
-        return not self._stop.is_set() and self._ledger.pending(self._space.id)
+        return not self._stop.is_set() and self._ledger.pending(self._space.id, down_to=self._down_to)
 
     def take_on(self) -> None:
         """Fill the crew's hands."""
@@ -235,7 +244,7 @@ class _Shift:
     def _claim(self) -> list[Claimed]:
         if len(self._aside) >= CHUNK * self._crew.slots or len(self._ready) >= WAITING_ROWS_MAX:
             return []
-        return self._ledger.claim(self._space.id, self._owner, CHUNK)
+        return self._ledger.claim(self._space.id, self._owner, CHUNK, down_to=self._down_to)
 
     def take_in(self) -> None:
         """Wait for the crew, and write down what it found; videos gather until they are committed."""
@@ -268,7 +277,7 @@ class _Shift:
                 failed=len(failed),
                 reasons=tuple(failure.reason for _, failure in failed),
                 child_deaths=len(outcome.killed_child),
-                lost_workers=bool(outcome.lost_worker),
+                lost_workers=1 if outcome.lost_worker else 0,
             )
         )
 
@@ -305,10 +314,14 @@ class _Shift:
         if self._commit is not None:
             if not self._commit.done():
                 return
-            took_s = self._commit.result()
+            commit, self._commit = self._commit, None
+            if isinstance(commit.exception(), LeaseLost):
+                self._hand_back_unacknowledged()
+                return
+            took_s = commit.result()
             video_s = sum(video.facts.duration_s for video in self._committed)
             self._on_step(Step(committed=len(self._committed), video_s=video_s, commit_s=took_s))
-            self._commit, self._committed, self._moved_at = None, [], now
+            self._committed, self._moved_at = [], now
             self._commit_due_at = now + max(0.0, took_s / COMMIT_SHARE - took_s)
         waiting = len(self._ready)
         enough = waiting >= COMMIT_ROWS or now - self._ready_since >= COMMIT_SECONDS
@@ -316,7 +329,20 @@ class _Shift:
         if (self._ready or self._gone) and (is_due or not self._in_hand):
             self._committed, self._ready = self._ready, []
             gone, self._gone = self._gone, []
+            self._commit_began_at = now
             self._commit = self._committing.submit(self._timed_commit, self._committed, gone)
+
+    def _hand_back_unacknowledged(self) -> None:
+        """This process stood still for so long that others may have done its work; what they left is claimed again."""
+        _log.warning(
+            "the lease on the table of %s ran out during a commit: the acknowledgement of %d videos was refused; "
+            "those that nobody else has in hand are made again from their analyses",
+            self._space.id,
+            len(self._committed),
+        )
+        video_ids = [video.upload.video_id for video in self._committed]
+        self._ledger.release(self._space.id, self._owner, only=video_ids)
+        self._committed = []
 
     def _timed_commit(self, videos: Sequence[Video], gone: Sequence[str]) -> float:
         """All writing of the table, one after the other: its lease is of this process, not of a thread."""
@@ -333,14 +359,16 @@ class _Shift:
 
     def watch(self, standstill_s: float) -> None:
         """Fail loudly when nothing has ended for too long, whoever is to blame."""
-        still_s = time.monotonic() - self._moved_at
-        if still_s < standstill_s or self._commit is not None:
+        now = time.monotonic()
+        still_s = now - self._moved_at
+        if still_s < standstill_s or (self._commit and now - self._commit_began_at < PATIENCE_S + standstill_s):
             return
         self._stuck = True
+        commit = f"a commit of {len(self._committed)} videos; " if self._commit else ""
         uris = [claimed.upload.uri for chunk in self._in_hand.values() for claimed in chunk]
-        others = {owner: n for owner, n in self._ledger.holders(self._space.id).items() if owner != self._owner}
+        others = {owner: n for owner, n in self._ledger.leased_by(self._space.id).items() if owner != self._owner}
         raise StandsStill(
-            f"nothing has ended for {still_s:.0f} s. In hand here: {', '.join(uris[:8]) or 'nothing'}"
+            f"nothing has ended for {still_s:.0f} s. In hand here: {commit}{', '.join(uris[:8]) or 'nothing'}"
             f"{f' and {len(uris) - 8} more' if len(uris) > 8 else ''}; leased by others: "
             f"{', '.join(f'{n} by {owner}' for owner, n in others.items()) or 'nothing'}. "
             "What is done is kept, and the next run goes on"
@@ -351,7 +379,8 @@ class _Shift:
         if not self._stuck:
             wait(self._in_hand, timeout=ITEM_LEASE_S)
         try:
-            if self._commit is not None:
+            self._committing.shutdown(wait=not self._stuck)
+            if self._commit is not None and not self._stuck:
                 self._commit.result()
         finally:
             self._ledger.release(self._space.id, self._owner, suspects=self._suspects)

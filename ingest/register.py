@@ -7,6 +7,7 @@ time have not changed since the last time are not even opened.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
@@ -38,6 +39,8 @@ class Given:
     """Every distinct id, in order -> whether it needs work."""
     extra_paths: dict[str, str] = field(default_factory=dict)
     """Path -> id of the upload whose bytes it repeats."""
+    rejected: Counter[str] = field(default_factory=Counter)
+    """Reason -> how many could not even be read."""
 
     def add(self, video_id: str, *, needs_work: bool) -> None:
         self.video_ids[video_id] = needs_work or self.video_ids.get(video_id, False)
@@ -97,10 +100,14 @@ def register(
             else:
                 looks.append(looked)
         arrived = _skip_unchanged(looks, home, space_id, given)
-        failures += _register(arrived, home, space_id, given, in_place=in_place, priority=priority)
-        for standing in home.ledger.reject(failures, space_id):
+        if arrived:
+            failures += _register(arrived, home, space_id, given, in_place=in_place, priority=priority)
+        for failure, standing in zip(failures, home.ledger.reject(failures, space_id), strict=True):
             given.add(standing.video_id, needs_work=standing.state != "video")
+            given.rejected[failure.reason] += standing.state == "failure"
         on_progress(len(batch))
+    if priority == UPLOAD:
+        home.ledger.hasten([video_id for video_id, needs_work in given.video_ids.items() if needs_work], space_id)
     return given
 
 
@@ -123,12 +130,12 @@ def _skip_unchanged(looks: Sequence[_Look], home: Home, space_id: str, given: Gi
     seen = home.ledger.seen_files([look.key[0] for look in looks])
     video_ids = sorted({file.video_id for file in seen.values()})
     standings = home.ledger.standings(video_ids, space_id)
-    uploads = home.ledger.uploads(video_ids)
+    revisions = home.ledger.revisions(video_ids)
     arrived = []
     for look in looks:
         file = seen.get(look.key)
         standing = standings.get(file.video_id) if file else None
-        if not file or not standing or not look.shows(file) or standing.revision != uploads[file.video_id].revision:
+        if not file or not standing or not look.shows(file) or standing.revision != revisions[file.video_id]:
             arrived.append(look)  # new, changed, or edited since in another space
             continue
         given.add(file.video_id, needs_work=standing.state in ("waiting", "leased"))

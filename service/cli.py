@@ -43,6 +43,8 @@ from service.metrics import served
 OURS = 1
 """Exit code for what is not a file's fault."""
 INTERRUPTED = 130
+CORE_HOUR = 0.045
+"""What a core costs for an hour, in dollars; docs/cluster.md says where."""
 
 _SAID_CLEARLY = (
     EmptyLibrary, UnknownSpace, UnknownVideo, SpaceChanged, ManifestError, WhereError, QueryError, ModelMissing,
@@ -149,7 +151,8 @@ def ingest(
 ) -> int:
     """Turn files, folders and patterns into a searchable library.
 
-    Goes on with whatever an earlier run left waiting, also without any PATHS. What has not changed costs nothing.
+    Goes on with what an earlier run left waiting; without any PATHS also with a backfill that was left. What has not
+    changed costs nothing.
     """
     recipe = None
     if sampling or without:
@@ -181,8 +184,8 @@ def ingest(
 @click.option("--gpus", type=click.FloatRange(0), default=0.0, show_default=True, help="Of an encoder, such as .25.")
 @click.option("--max-hours", type=click.FloatRange(0, min_open=True), help="Stop cleanly when they are used.")
 @click.option("--estimate", is_flag=True, help="Say from a sample what it will take, and do nothing.")
-@click.option("--sample", type=click.IntRange(1), default=SAMPLE, show_default=True, help="Videos of an --estimate.")
-@click.option("--price", type=click.FloatRange(0), default=0.045, show_default=True, help="Of a core and hour.")
+@click.option("--sample", type=click.IntRange(1), help=f"Videos of an --estimate. Default: {SAMPLE}.")
+@click.option("--price", type=click.FloatRange(0), help=f"Of a core and hour. Default: {CORE_HOUR}.")
 @click.option("--metrics", metavar="[HOST:]PORT", help="Answer Prometheus there while it runs.")
 @_working
 @_common
@@ -197,8 +200,8 @@ def backfill(
     gpus: float,
     max_hours: float | None,
     estimate: bool,
-    sample: int,
-    price: float,
+    sample: int | None,
+    price: float | None,
     metrics: str | None,
     home: Path | None,
     space: str | None,
@@ -212,6 +215,10 @@ def backfill(
     pools = {"decoders": decoders, "encoders": encoders, "threads": threads, "gpus": gpus or None}
     if ray is None and any(pools.values()):
         raise click.UsageError("--decoders, --encoders, --threads and --gpus are of Ray; they want --ray")
+    if ray not in (None, "local") and working["workers"]:
+        raise click.UsageError("--workers is of this machine; on a cluster --decoders says how many decode")
+    if not estimate and (sample, price) != (None, None):
+        raise click.UsageError("--sample and --price are of an --estimate")
     asked = Backfill(
         manifest=manifest,
         where=where,
@@ -227,7 +234,12 @@ def backfill(
     ):
         if estimate:
             reckoned = library.estimate(
-                asked, sample=sample, price_per_core_hour=price, options=options, listener=listener
+                asked,
+                sample=sample or SAMPLE,
+                price_per_core_hour=CORE_HOUR if price is None else price,
+                options=options,
+                listener=listener,
+                stop=stop,
             )
         else:
             with served(metrics, listener.on_message) as meters:

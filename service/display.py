@@ -125,7 +125,7 @@ class _Counts:
         self._started_s = self._line_at_s = time.monotonic()
 
     def start(self, total: int) -> None:
-        self.total = total
+        self.total, self.done = total, 0  # what failed before was never waited for
         self._started_s = self._line_at_s = time.monotonic()
 
     def add(self, step: Step) -> None:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from index.blobs import thumbnail_key
 from index.home import Home
-from index.ledger import Job
+from index.ledger import BACKFILL, UPLOAD, Job
 from index.records import Failure, Space, Video
 from index.search import Hit, Query, QueryError, Searcher
 from index.where import WhereError, parse
@@ -248,7 +248,9 @@ class Library:
         stop: Event | None = None,
         _again: Sequence[str] = (),
     ) -> Summary:
-        """Turn files, and whatever was left waiting before, into videos and failures.
+        """Turn files, and uploads that were left waiting before, into videos and failures.
+
+        A backfill that waits is left to those who work on it, unless nothing was named: then it goes on too.
 
         Args:
             paths: files, folders and patterns.
@@ -261,15 +263,17 @@ class Library:
         lost = pipeline.reconcile(self._home, self.space)
         if lost:
             listener.on_message(f"{lost} rows are gone from the table and are made again from their analyses")
+        down_to = UPLOAD
         if not paths and not manifest and not _again:  # going on: what waits is what was asked for
-            _again = self._home.ledger.pending_ids(self.space.id)
+            down_to, _again = BACKFILL, self._home.ledger.pending_ids(self.space.id)
         sources = self._outside_home(uploads.discover(paths, Path(manifest) if manifest else None))
         given = pipeline.ingest(
             sources,
             self._home,
             self.space,
-            lambda: self._threads(self._home, options, listener),
+            lambda: self._threads(self._home, options, listener, down_to),
             in_place=options.in_place,
+            down_to=down_to,
             stop=stop,
             on_registered=listener.on_registered,
             on_step=listener.on_step,
@@ -311,25 +315,27 @@ class Library:
         lost = pipeline.reconcile(self._home, self.space)
         if lost:
             listener.on_message(f"{lost} rows are gone from the table and are made again from their analyses")
-        with self._ray(asked, options):  # first: who is not let in has to hear it before hours of registering
-            if asked.manifest is not None:
-                sources = self._outside_home(uploads.discover([], Path(asked.manifest)))
-                backfill.queue_named(
-                    sources,
-                    self._home,
-                    self.space.id,
-                    in_place=options.in_place,
-                    stop=stop,
-                    on_progress=listener.on_registered,
-                )
-            else:
-                backfill.queue_known(
+
+        def queue() -> Counter[str]:
+            if asked.manifest is None:
+                return backfill.queue_known(
                     self._home, self.space.id, only=only, stop=stop, on_progress=listener.on_registered
                 )
+            return backfill.queue_named(
+                self._outside_home(uploads.discover([], Path(asked.manifest))),
+                self._home,
+                self.space.id,
+                in_place=options.in_place,
+                stop=stop,
+                on_progress=listener.on_registered,
+            )
+
+        with self._ray(asked, options):  # first: who is not let in has to hear it before hours of registering
             return backfill.run(
                 self._home,
                 self.space,
-                lambda: self._crew(self._home, asked, options, listener),
+                queue,
+                lambda: self._crew(self._home, asked, options, listener, stop),
                 engine=f"ray {asked.ray}" if asked.ray else "threads",
                 stop=stop,
                 max_hours=asked.max_hours,
@@ -344,13 +350,14 @@ class Library:
         price_per_core_hour: float,
         options: Options | None = None,
         listener: Listener | None = None,
+        stop: Event | None = None,
     ) -> Estimate:
         """Say what a backfill will take, from a sample that is decoded and encoded and thrown away.
 
         Raises:
-            BackfillError: nothing needs work; and what `backfill` raises.
+            BackfillError: nothing needs work, or it was stopped; and what `backfill` raises.
         """
-        options, listener = options or Options(), listener or Listener()
+        options, listener, stop = options or Options(), listener or Listener(), stop or Event()
         self._settle_space(options, listener)
         only = self._fitting(asked)
         if asked.manifest is not None:
@@ -363,11 +370,12 @@ class Library:
                 sources,
                 self._home,
                 self.space,
-                lambda scratch: self._crew(scratch, asked, options, listener),
+                lambda scratch: self._crew(scratch, asked, options, listener, stop),
                 cores=_cores(asked, options),
                 price_per_core_hour=price_per_core_hour,
                 in_place=options.in_place,
                 local=asked.ray in (None, "local"),
+                stop=stop,
                 sample=sample,
                 on_step=listener.on_step,
             )
@@ -413,9 +421,11 @@ class Library:
             yield
 
     @contextmanager
-    def _crew(self, home: Home, asked: Backfill, options: Options, listener: Listener) -> Iterator[pipeline.Crew]:
+    def _crew(
+        self, home: Home, asked: Backfill, options: Options, listener: Listener, stop: Event
+    ) -> Iterator[pipeline.Crew]:
         if asked.ray is None:
-            with self._threads(home, options, listener) as threads:
+            with self._threads(home, options, listener, BACKFILL) as threads:
                 yield threads
             return
         from ingest.cluster import Pools, crew
@@ -423,7 +433,7 @@ class Library:
 
         kit = Kit(blobs_url=home.blobs_url, space=self.space, limits=options.limits)
         self._opened = None  # the workers load their own
-        with crew(kit, Pools(**asked.pools), on_message=listener.on_message) as on_ray:  # type: ignore[arg-type]
+        with crew(kit, Pools(**asked.pools), stop=stop, on_message=listener.on_message) as on_ray:  # type: ignore[arg-type]
             listener.on_work(home.ledger.counts(self.space.id)["pending"])
             yield on_ray
 
@@ -454,7 +464,7 @@ class Library:
         return self._words
 
     @contextmanager
-    def _threads(self, home: Home, options: Options, listener: Listener) -> Iterator[pipeline.Crew]:
+    def _threads(self, home: Home, options: Options, listener: Listener, down_to: int) -> Iterator[pipeline.Crew]:
         encoders = self._encoders(options.workers, listener)
         pool = DecodePool(
             options.workers,
@@ -464,7 +474,7 @@ class Library:
         )
         engine = Engine(space=self.space, decoder=pool, encoders=encoders)
         with pool, Threads(home.blobs, engine, options.workers) as crew:
-            listener.on_work(home.ledger.counts(self.space.id)["pending"])
+            listener.on_work(len(home.ledger.pending_ids(self.space.id, down_to=down_to)))
             yield crew
 
     def _summary(self, given: Given, seconds: float) -> Summary:

@@ -182,7 +182,6 @@ def drive() -> None:
     home.ledger.add_space(space)
     reconcile(home, space)
     sources = discover([orders.clips])
-    queue_named(sources, home, space.id, in_place=orders.in_place, stop=Event(), on_progress=lambda count: None)
     kit = cluster.Kit(
         blobs_url=home.blobs_url,
         space=space,
@@ -203,7 +202,9 @@ def drive() -> None:
         with Threads(home.blobs, engine, 2) as crew:
             yield crew
 
-    ran = run(home, space, crew, engine=f"ray {orders.ray}", stop=Event())
+    stop = Event()
+    queue = partial(queue_named, sources, home, space.id, in_place=orders.in_place, stop=stop)
+    ran = run(home, space, queue, crew, engine=f"ray {orders.ray}", stop=stop)
     said = {"seconds": ran.seconds, "child_deaths": ran.progress.child_deaths, "lost": ran.progress.lost_workers}
     print(json.dumps(said | home.ledger.counts(space.id)))
     home.close()

@@ -6,18 +6,21 @@ import json
 import re
 import threading
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 from fakes import SPACE, FakeDecoder, fake_crew
 
 from index.home import Home
-from index.ledger import BACKFILL
-from ingest import backfill
+from index.ledger import BACKFILL, UPLOAD, LeaseLost, Ledger
+from index.table import VideoTable
+from ingest import backfill, pipeline
 from ingest.backfill import BY_BUDGET, BY_REQUEST, BackfillError
 from ingest.clip import Clip
 from ingest.pipeline import CHUNK, StandsStill, Step, Threads, work_off
@@ -29,19 +32,9 @@ OTHER = replace(SPACE, name="other")
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    opened = Home.open(tmp_path / "home")
-    for space in (SPACE, OTHER):
-        opened.ledger.add_space(space)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "clips"
-    path.mkdir()
-    return path
+def home(home: Home) -> Home:
+    home.ledger.add_space(OTHER)
+    return home
 
 
 def write(folder: Path, count: int, *, start: int = 0) -> None:
@@ -71,6 +64,7 @@ def run(home: Home, decoder: FakeDecoder, **options: object) -> backfill.Ran:
     return backfill.run(
         home,
         SPACE,
+        options.pop("queue", Counter),  # type: ignore[arg-type]
         lambda: fake_crew(home, decoder),
         engine="threads",
         **{"stop": Event()} | options,  # type: ignore[arg-type]
@@ -112,6 +106,51 @@ def test_a_budget_stops_cleanly_and_the_next_run_goes_on(home: Home, folder: Pat
     assert (ran.stopped, ran.pending) == (None, 0)
     assert [job.state for job in home.ledger.jobs()] == ["finished", "stopped"]
     assert len(decoder.order) == 60, "nothing is done twice"
+
+
+def test_a_budget_counts_from_the_first_file_that_is_registered(home: Home, folder: Path) -> None:
+    write(folder, 4)
+    stop, used = Event(), Event()
+
+    def queue_slowly() -> Counter[str]:
+        assert stop.wait(30), "the budget is used while files are still being registered"
+        used.set()
+        return backfill.queue_named(discover([folder]), home, SPACE.id, in_place=False, stop=stop)
+
+    ran = run(home, FakeDecoder(), queue=queue_slowly, stop=stop, max_hours=0.1 / 3600)
+    assert used.is_set()
+    assert (ran.stopped, ran.progress.videos) == (BY_BUDGET, 0)
+
+
+def test_what_a_manifest_names_and_cannot_be_read_is_counted_as_a_failure(home: Home, folder: Path) -> None:
+    write(folder, 3)
+    manifest = folder / "named.jsonl"
+    names = [*(f"c{number:04}.mp4" for number in range(3)), "gone.mp4", "gone too.mp4"]
+    manifest.write_text("".join(json.dumps({"uri": str(folder / name)}) + "\n" for name in names))
+    steps: list[Step] = []
+    ran = run(
+        home,
+        FakeDecoder(),
+        queue=lambda: backfill.queue_named(discover([], manifest), home, SPACE.id, in_place=False, stop=Event()),
+        on_step=steps.append,
+    )
+    assert (ran.wanted, ran.progress.videos, ran.progress.failures) == (3, 3, 2)
+    assert ran.progress.reasons == {"not_found": 2}
+    assert sum(step.failed for step in steps) == 2
+    assert home.ledger.jobs()[0].failures == 2
+
+
+def test_an_ingest_leaves_a_backfill_to_those_who_work_on_it(home: Home, folder: Path, tmp_path: Path) -> None:
+    write(folder, 12)
+    queue(home, folder)
+    named = [folder / "c0003.mp4", tmp_path / "upload.mp4"]
+    named[1].write_text("an upload")
+    decoder = Slow()
+    pipeline.ingest(discover(named), home, SPACE, lambda: fake_crew(home, decoder), down_to=UPLOAD)
+    assert sorted(decoder.order) == ["an upload", "clip 3"], "also what waited already is asked for by name now"
+    assert home.ledger.counts(SPACE.id)["pending"] == 11
+    pipeline.ingest([], home, SPACE, lambda: fake_crew(home, decoder))
+    assert home.ledger.counts(SPACE.id)["pending"] == 0
 
 
 def test_who_asks_it_to_stop_is_told_so(home: Home, folder: Path) -> None:
@@ -168,6 +207,7 @@ def test_an_estimate_counts_what_is_left_and_changes_nothing(home: Home, folder:
             price_per_core_hour=1.0,
             in_place=False,
             local=True,
+            stop=Event(),
             **options,  # type: ignore[arg-type]
         )
 
@@ -210,6 +250,45 @@ def test_a_run_in_which_nothing_ends_fails_loudly(home: Home, folder: Path) -> N
     released.set()
     run(home, FakeDecoder())
     assert home.ledger.counts(SPACE.id)["videos"] == 6
+
+
+def test_a_commit_that_hangs_is_not_waited_for_for_ever(
+    home: Home, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, 2)
+    queue(home, folder)
+    released = Event()
+    monkeypatch.setattr(VideoTable, "upsert", lambda table, videos: released.wait(30))
+    monkeypatch.setattr(pipeline, "PATIENCE_S", 0.1)
+    with (
+        pytest.raises(StandsStill, match="In hand here: a commit of 2 videos; nothing"),
+        fake_crew(home, FakeDecoder()) as crew,
+    ):
+        work_off(home, SPACE, crew, stop=Event(), standstill_s=0.6)
+    released.set()
+    assert home.ledger.counts(SPACE.id)["pending"] == 2
+
+
+def test_a_refused_acknowledgement_is_made_good_without_decoding(
+    home: Home, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(folder, 6)
+    queue(home, folder)
+    acknowledge, refused = Ledger.acknowledge, Event()
+
+    def refuse_once(ledger: Ledger, *arguments: Any) -> None:
+        if not refused.is_set():
+            refused.set()
+            raise LeaseLost("somebody else took over")
+        acknowledge(ledger, *arguments)
+
+    monkeypatch.setattr(Ledger, "acknowledge", refuse_once)
+    decoder = Slow()
+    ran = run(home, decoder)
+    assert "the acknowledgement of" in caplog.text
+    assert (ran.progress.videos, ran.pending) == (6, 0)
+    assert len(decoder.order) == 6
+    assert home.table(SPACE).check() == []
 
 
 def test_others_who_hold_the_rest_for_ever_are_named(home: Home, folder: Path) -> None:
@@ -263,8 +342,6 @@ def test_commits_run_beside_the_work(home: Home, folder: Path, monkeypatch: pyte
         threading.Event().wait(0.3)
         committing.clear()
         return upsert(self, videos)
-
-    from index.table import VideoTable
 
     upsert = VideoTable.upsert
     monkeypatch.setattr(Threads, "submit", submit)
@@ -327,6 +404,7 @@ def test_an_estimate_leaves_nothing_in_an_object_store(folder: Path, tmp_path: P
         price_per_core_hour=1.0,
         in_place=False,
         local=True,
+        stop=Event(),
     )
     assert found.blob_gb > 0
     assert fsspec.filesystem("memory").find("/estimated") == []
@@ -348,6 +426,7 @@ def test_a_sample_that_cannot_be_read_is_no_estimate(home: Home, folder: Path) -
             price_per_core_hour=1.0,
             in_place=False,
             local=True,
+            stop=Event(),
         )
 
 
@@ -369,8 +448,6 @@ def test_a_revision_that_fails_while_a_commit_runs_leaves_the_lease_alone(home: 
 
 
 def test_a_commit_that_fails_hands_the_uploads_back(home: Home, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from index.table import VideoTable
-
     def full(self: VideoTable, videos: object) -> None:
         raise OSError(28, "No space left on device for the table")
 
@@ -379,4 +456,4 @@ def test_a_commit_that_fails_hands_the_uploads_back(home: Home, folder: Path, mo
     monkeypatch.setattr(VideoTable, "upsert", full)
     with pytest.raises(OSError, match="for the table"):
         run(home, FakeDecoder())
-    assert home.ledger.holders(SPACE.id) == {}, "nothing stays leased"
+    assert home.ledger.leased_by(SPACE.id) == {}, "nothing stays leased"

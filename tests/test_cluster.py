@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, Timer
 
 import psutil
 import pytest
@@ -31,21 +31,6 @@ def local_ray() -> Iterator[None]:
     with connected("local", cores=2):
         yield
     del os.environ["PYTHONPATH"]
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    opened = Home.open(tmp_path / "home")
-    opened.ledger.add_space(SPACE)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "clips"
-    path.mkdir()
-    return path
 
 
 def write(folder: Path, texts: dict[str, str]) -> None:
@@ -92,6 +77,11 @@ def open_slow_encoders(kit: Kit, threads: int) -> Encoders:
     return fake_encoders(vision=Slow())
 
 
+def open_very_slow_encoders(kit: Kit, threads: int) -> Encoders:
+    time.sleep(600)
+    return fake_encoders()
+
+
 def open_broken_encoders(kit: Kit, threads: int) -> Encoders:
     raise ValueError("these weights are not those of the space")
 
@@ -103,7 +93,7 @@ def run(home: Home, folder: Path, *, pools: Pools = POOLS, encoders: object = op
         open_decoder=open_decoder,
         open_encoders=encoders,  # type: ignore[arg-type]
     )
-    ingest(discover([folder]), home, SPACE, lambda: crew(kit, pools), **options)  # type: ignore[arg-type]
+    ingest(discover([folder]), home, SPACE, lambda: crew(kit, pools, stop=options.get("stop")), **options)  # type: ignore[arg-type]
 
 
 def decoded(home: Home) -> list[str]:
@@ -190,7 +180,8 @@ def test_an_error_of_ours_stops_loudly_and_loses_nothing(home: Home, folder: Pat
 
 
 def test_a_stop_ends_cleanly_and_the_next_run_goes_on(home: Home, folder: Path) -> None:
-    write(folder, {f"c{n:03}": f"clip {n}" for n in range(80)})
+    count = 400
+    write(folder, {f"c{n:03}": f"clip {n}" for n in range(count)})
     stop = Event()
 
     def stop_soon(step: Step) -> None:
@@ -198,10 +189,24 @@ def test_a_stop_ends_cleanly_and_the_next_run_goes_on(home: Home, folder: Path) 
             stop.set()
 
     run(home, folder, stop=stop, on_step=stop_soon, encoders=open_slow_encoders)
-    assert 0 < home.ledger.counts(SPACE.id)["pending"] < 80
+    assert 0 < home.ledger.counts(SPACE.id)["pending"] < count
     run(home, folder)
-    assert_whole(home, 80, 0)
-    assert len(decoded(home)) == 80
+    assert_whole(home, count, 0)
+    assert len(decoded(home)) == count
+
+
+def test_a_stop_is_heard_while_encoders_load(home: Home, folder: Path) -> None:
+    write(folder, {"c": "a clip"})
+    stop = Event()
+    Timer(1.0, stop.set).start()
+    began = time.monotonic()
+    run(home, folder, stop=stop, encoders=open_very_slow_encoders)
+    assert time.monotonic() - began < 60
+    assert home.ledger.counts(SPACE.id)["pending"] == 1
+
+
+def test_ray_leaves_signals_to_us() -> None:
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, "as it was before"
 
 
 def test_who_is_not_let_in_is_told_why(tmp_path: Path) -> None:

@@ -346,15 +346,17 @@ def test_a_space_is_filled_page_by_page_with_what_it_lacks(ledger: Ledger) -> No
 
 
 def test_a_job_says_how_far_it_is_and_a_dead_one_is_lost(ledger: Ledger, clock: Clock) -> None:
-    job_id = ledger.start_job(SPACE, "threads", ELSEWHERE, wanted=10)
+    job_id = ledger.start_job(SPACE, "threads", ELSEWHERE)
     clock.now_s += 100
-    ledger.tell_job(job_id, videos=4, failures=1, video_s=3_600.0)
+    ledger.tell_job(job_id, wanted=10, videos=4, failures=1, video_s=3_600.0)
     (job,) = ledger.jobs()
     assert (job.state, job.per_second) == ("running", 0.05)
     assert job.video_hours_per_day == pytest.approx(864)
     clock.now_s += JOB_SILENT_S + 1
     assert ledger.jobs()[0].state == "lost"
-    ledger.tell_job(job_id, videos=4, failures=1, video_s=3_600.0, state="stopped", detail="one hour was used")
+    ledger.tell_job(
+        job_id, wanted=10, videos=4, failures=1, video_s=3_600.0, state="stopped", detail="one hour was used"
+    )
     assert ledger.jobs()[0].state == "stopped"
 
 

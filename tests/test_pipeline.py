@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -25,21 +24,6 @@ from ingest.fuse import fuse
 from ingest.pipeline import Step, ingest, reconcile
 from ingest.register import Given
 from ingest.uploads import discover
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    opened = Home.open(tmp_path / "home")
-    opened.ledger.add_space(SPACE)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "clips"
-    path.mkdir()
-    return path
 
 
 def write(folder: Path, **texts: str) -> None:
