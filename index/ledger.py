@@ -28,17 +28,19 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 import sqlalchemy as sql
-from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, MetaData, String, Table, Text
+from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
 
+from index import schema
 from index.records import Claimed, Failure, Space, Upload, canonical_json
 
-SCHEMA_VERSION = 2
+R = TypeVar("R")
+
 ITEM_LEASE_S = 600.0
 """Longer than the slowest chunk may take; a dead owner on this machine is noticed at once all the same."""
 CHILD_DEATHS_MAX = 3
@@ -48,104 +50,14 @@ UPLOAD, BACKFILL = 0, 1
 JOB_SILENT_S = 120.0
 """A running job that has said nothing for so long is lost; it speaks every few seconds."""
 
-_metadata = MetaData()
-_versions = Table("schema_version", _metadata, Column("version", Integer, primary_key=True))
-_spaces = Table(
-    "spaces",
-    _metadata,
-    Column("space_id", String, primary_key=True),
-    Column("name", String, nullable=False),
-    Column("body", Text, nullable=False),
-    Column("live", Boolean, nullable=False),
-    Column("created_s", Float, nullable=False),
-)
-_uploads = Table(
-    "uploads",
-    _metadata,
-    Column("video_id", String, primary_key=True),
-    Column("revision", Integer, primary_key=True),
-    Column("content_sha256", String, nullable=False, index=True),
-    Column("body", Text, nullable=False),
-    Column("registered_s", Float, nullable=False),
-)
-_items = Table(
-    "items",
-    _metadata,
-    Column("video_id", String, primary_key=True),
-    Column("space_id", String, primary_key=True),
-    Column("revision", Integer, nullable=False),  # 0: it failed before there was an upload to speak of
-    Column("uri", Text, nullable=False),
-    Column("state", String, nullable=False),
-    Column("queued_s", Float, nullable=False),
-    Column("partial", Boolean, nullable=False, default=False),
-    Column("attempts", Integer, nullable=False, default=0),
-    Column("child_deaths", Integer, nullable=False, default=0),
-    Column("lost_leases", Integer, nullable=False, default=0),
-    Column("owner", String),
-    Column("leased_until_s", Float),
-    Column("step", String),
-    Column("reason", String),
-    Column("detail", Text),
-    Column("priority", Integer, nullable=False, default=UPLOAD, server_default="0"),
-    sql.Index("items_by_revision", "space_id", "revision"),
-)
-_LINE = ("space_id", "state", "priority", "lost_leases", "queued_s", "video_id")
-_items_in_line = sql.Index("items_in_line", *(_items.c[name] for name in _LINE))
-"""In the order in which they are claimed: finding the next of a million must not sort a million."""
-_files = Table(
-    "files",
-    _metadata,
-    Column("path", Text, primary_key=True),
-    Column("given_id", String, primary_key=True),  # "" where the caller gave none
-    Column("video_id", String, nullable=False),
-    Column("size", BigInteger, nullable=False),
-    Column("mtime_ns", BigInteger, nullable=False),
-    Column("content_sha256", String, nullable=False),
-    Column("said_sha256", String, nullable=False),
-    Column("extra", Boolean, nullable=False),
-)
-_leases = Table(
-    "leases",
-    _metadata,
-    Column("name", String, primary_key=True),
-    Column("owner", String, nullable=False),
-    Column("epoch", Integer, nullable=False),
-    Column("until_s", Float, nullable=False),
-)
-_jobs = Table(
-    "jobs",
-    _metadata,
-    Column("job_id", String, primary_key=True),
-    Column("space_id", String, nullable=False),
-    Column("engine", String, nullable=False),
-    Column("owner", String, nullable=False),
-    Column("state", String, nullable=False),
-    Column("started_s", Float, nullable=False),
-    Column("seen_s", Float, nullable=False),
-    Column("wanted", Integer, nullable=False),
-    Column("videos", Integer, nullable=False, default=0),
-    Column("failures", Integer, nullable=False, default=0),
-    Column("video_s", Float, nullable=False, default=0.0),
-    Column("detail", Text),
-)
-
-
-def _create_all(connection: Connection) -> None:
-    """Make what is missing, as it is today: a new ledger, whole."""
-    _metadata.create_all(connection)
-
-
-def _add_priorities_and_jobs(connection: Connection) -> None:
-    columns = {column["name"] for column in sql.inspect(connection).get_columns("items")}
-    if "priority" not in columns:  # a new ledger has it already
-        connection.exec_driver_sql("ALTER TABLE items ADD COLUMN priority INTEGER NOT NULL DEFAULT 0")
-        connection.exec_driver_sql("DROP INDEX items_by_state")
-        _items_in_line.create(connection)
-    _jobs.create(connection, checkfirst=True)
-
-
-MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _create_all, 2: _add_priorities_and_jobs}
-"""Version -> what leads to it from the one before. A ledger is only ever led upwards."""
+_versions = schema.versions
+_spaces = schema.spaces
+_uploads = schema.uploads
+_items = schema.items
+_files = schema.files
+_leases = schema.leases
+_jobs = schema.jobs
+_erasures = schema.erasures
 
 
 class LedgerDamaged(Exception):
@@ -183,6 +95,16 @@ class SeenFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Erasure:
+    """An upload that is forgotten here, and may still have a row and blobs."""
+
+    video_id: str
+    revision: int
+    """The last one with this content; rows of later ones are another upload's."""
+    content_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """Where an upload stands in a space."""
 
@@ -190,6 +112,24 @@ class Standing:
     state: str
     partial: bool
     revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """Where an upload stands in a space, and what is known of its way there."""
+
+    video_id: str
+    state: str
+    """`waiting`, `leased`, `video` or `failure`."""
+    revision: int
+    uri: str
+    queued_s: float
+    """When it began to wait, seconds since 1970."""
+    partial: bool
+    attempts: int
+    step: str | None
+    reason: str | None
+    detail: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,10 +210,9 @@ class Ledger:
 
     def seen_files(self, paths: Sequence[str]) -> dict[tuple[str, str], SeenFile]:
         """(path, given id) -> what is known of these paths from before; unknown ones are left out."""
-        query = sql.select(_files).where(_files.c.path.in_(paths))
+        query = sql.select(*_FILE).where(_files.c.path.in_(paths))
         with self._read() as connection:
-            seen = [SeenFile(**row) for row in connection.execute(query).mappings()]
-        return {(file.path, file.given_id): file for file in seen}
+            return {(row[0], row[1]): _record(SeenFile, row) for row in connection.execute(query)}
 
     def register(
         self, uploads: Sequence[tuple[Upload, SeenFile | None]], space_id: str, *, priority: int = UPLOAD
@@ -303,16 +242,7 @@ class Ledger:
     ) -> Standing:
         latest = self._latest(connection, upload.video_id)
         if latest is None or _body(latest) != _body(upload):
-            upload = replace(upload, revision=1 if latest is None else latest.revision + 1)
-            connection.execute(
-                sql.insert(_uploads).values(
-                    video_id=upload.video_id,
-                    revision=upload.revision,
-                    content_sha256=upload.content_sha256,
-                    body=_body(upload),
-                    registered_s=self._clock(),
-                )
-            )
+            upload = self._revise(connection, upload, latest)
         else:
             upload = latest
         if seen is not None:
@@ -323,6 +253,69 @@ class Ledger:
             self._queue(connection, upload, space_id, priority, keep_deaths=same_bytes)
             standing = Standing(video_id=upload.video_id, state="waiting", partial=False, revision=upload.revision)
         return standing
+
+    def edit(self, video_id: str, **changes: Any) -> Upload | None:
+        """Change what a creator said of a video, and queue it in every space that knows it; None: no such upload.
+
+        Its bytes are the same, so nothing is decoded again. What changes nothing is no new revision.
+        """
+        with self._write() as connection:
+            latest = self._latest(connection, video_id)
+            if latest is None:
+                return None
+            upload = replace(latest, **changes)
+            if _body(upload) == _body(latest):
+                return latest
+            upload = self._revise(connection, upload, latest)
+            spaces = sql.select(_items.c.space_id).where(_items.c.video_id == video_id)
+            for space_id in list(connection.scalars(spaces)):
+                self._queue(connection, upload, space_id, UPLOAD, keep_deaths=True)
+            return upload
+
+    def erase(self, video_id: str) -> bool:
+        """Forget an upload, everywhere and at once; whether there was one.
+
+        Rows and blobs are deleted by whoever works off `erasures_due`. A later upload of the same id counts its
+        revisions on, so that no row of the old one can stand in its way.
+        """
+        with self._write() as connection:
+            query = sql.select(_uploads.c.content_sha256, sql.func.max(_uploads.c.revision))
+            contents = connection.execute(
+                query.where(_uploads.c.video_id == video_id).group_by(_uploads.c.content_sha256)
+            ).all()
+            items = connection.execute(sql.delete(_items).where(_items.c.video_id == video_id))
+            connection.execute(sql.delete(_uploads).where(_uploads.c.video_id == video_id))
+            connection.execute(sql.delete(_files).where(_files.c.video_id == video_id))
+            for content, revision in contents:
+                erasure = {"video_id": video_id, "revision": revision, "content_sha256": content}
+                self._upsert(connection, _erasures, erasure | {"asked_s": self._clock(), "done_s": None})
+            return bool(contents or items.rowcount)
+
+    def erasures_due(self) -> list[Erasure]:
+        """What was erased here and has not left tables and blobs yet."""
+        query = sql.select(*(_erasures.c[name] for name in Erasure.__slots__)).where(_erasures.c.done_s.is_(None))
+        with self._read() as connection:
+            return [Erasure(**row) for row in connection.execute(query.order_by(_erasures.c.asked_s)).mappings()]
+
+    def end_erasures(self, done: Sequence[Erasure]) -> None:
+        """These are gone from tables and blobs."""
+        with self._write() as connection:
+            for one in done:
+                this = [_erasures.c[name] == getattr(one, name) for name in Erasure.__slots__]
+                connection.execute(sql.update(_erasures).where(*this).values(done_s=self._clock()))
+
+    def erase_again(self, uploads: Sequence[Upload]) -> None:
+        """These were being worked on when they were erased: what came of it has to go too."""
+        with self._write() as connection:
+            for upload in uploads:
+                erasure = {name: getattr(upload, name) for name in Erasure.__slots__}
+                self._upsert(connection, _erasures, erasure | {"asked_s": self._clock(), "done_s": None})
+
+    def contents_in_use(self, contents: Sequence[str]) -> set[str]:
+        """Those of these contents that some upload has."""
+        query = sql.select(_uploads.c.content_sha256).where(_uploads.c.content_sha256.in_(contents)).distinct()
+        with self._read() as connection:
+            return set(connection.scalars(query))
 
     def lacking(self, space_id: str, *, after: str = "", limit: int = 5_000) -> tuple[str | None, list[str]]:
         """Uploads that a space does not know in their latest revision, a page at a time.
@@ -386,7 +379,7 @@ class Ledger:
         with self._read() as connection:
             for some in _in_parts(list(video_ids), 500):
                 query = sql.select(*_STANDING).where(_items.c.space_id == space_id, _items.c.video_id.in_(some))
-                found |= {row["video_id"]: Standing(**row) for row in connection.execute(query).mappings()}
+                found |= {row[0]: _record(Standing, row) for row in connection.execute(query)}
         return found
 
     def upload(self, video_id: str) -> Upload | None:
@@ -409,15 +402,16 @@ class Ledger:
             found = [_upload(revision, body) for revision, body in connection.execute(query)]
         return {upload.video_id: upload for upload in found}
 
-    def revisions(self, video_ids: Sequence[str]) -> dict[str, int]:
-        """Id -> the newest revision of these uploads; unknown ones are left out."""
-        newest = (
-            sql.select(_uploads.c.video_id, sql.func.max(_uploads.c.revision))
-            .where(_uploads.c.video_id.in_(video_ids))
-            .group_by(_uploads.c.video_id)
+    def up_to_date(self, video_ids: Sequence[str], space_id: str) -> dict[str, Standing]:
+        """Where those of these stand that the space knows in their latest revision."""
+        later = sql.select(_uploads.c.revision).where(
+            _uploads.c.video_id == _items.c.video_id, _uploads.c.revision > _items.c.revision
+        )
+        query = sql.select(*_STANDING).where(
+            _items.c.space_id == space_id, _items.c.video_id.in_(video_ids), ~later.exists()
         )
         with self._read() as connection:
-            return {row[0]: row[1] for row in connection.execute(newest)}
+            return {row[0]: _record(Standing, row) for row in connection.execute(query)}
 
     def video_with(self, content_sha256: str, space_id: str) -> str | None:
         """The first video of a space whose bytes are these; None where there is none."""
@@ -605,16 +599,23 @@ class Ledger:
                 again = {"partial": False, "priority": UPLOAD, **_WAITING}  # nobody finds them meanwhile
                 connection.execute(sql.update(_items).where(*videos).values(**again))
 
-    def retry(self, space_id: str, *, quarantined: bool = False) -> list[str]:
-        """Queue failures and partial videos again; return their ids. Manifest lines have nothing to run again."""
+    def retry(self, space_id: str, *, quarantined: bool = False, only: Sequence[str] | None = None) -> list[str]:
+        """Queue failures and partial videos again; return their ids. Manifest lines have nothing to run again.
+
+        Args:
+            space_id: where they are.
+            quarantined: also those that killed their decode child.
+            only: these of them; default all.
+        """
         again = sql.and_(_items.c.state == "failure", _items.c.revision > 0)
         if not quarantined:
             again = sql.and_(again, _items.c.reason != "quarantined")
         partial = sql.and_(_items.c.state == "video", _items.c.partial)
+        these = sql.true() if only is None else _items.c.video_id.in_(only)
         with self._write() as connection:
             result = connection.execute(
                 sql.update(_items)
-                .where(_items.c.space_id == space_id, sql.or_(again, partial))
+                .where(_items.c.space_id == space_id, sql.or_(again, partial), these)
                 .values(child_deaths=0, lost_leases=0, priority=UPLOAD, queued_s=self._clock(), **_WAITING)
                 .returning(_items.c.video_id)
             )
@@ -652,6 +653,18 @@ class Ledger:
         with self._read() as connection:
             return [Failure(**row) for row in connection.execute(query).mappings()]
 
+    def reasons(self, space_id: str) -> dict[str, int]:
+        """Reason -> how many failures have it, the most frequent first."""
+        count = sql.func.count()
+        query = (
+            sql.select(_items.c.reason, count)
+            .where(_items.c.space_id == space_id, _items.c.state == "failure")
+            .group_by(_items.c.reason)
+            .order_by(count.desc(), _items.c.reason)
+        )
+        with self._read() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
     def video_ids(self, space_id: str) -> list[str]:
         """Ids of all items that the ledger holds to be videos."""
         query = sql.select(_items.c.video_id).where(_items.c.space_id == space_id, _items.c.state == "video")
@@ -677,6 +690,37 @@ class Ledger:
         """Ids of all items so urgent that have not ended yet."""
         with self._read() as connection:
             return list(connection.scalars(sql.select(_items.c.video_id).where(*_is_pending(space_id, down_to))))
+
+    def item(self, video_id: str, space_id: str) -> Item | None:
+        """How one upload stands in a space."""
+        query = sql.select(*_ITEM).where(_items.c.space_id == space_id, _items.c.video_id == video_id)
+        with self._read() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else Item(**row)
+
+    def items(self, space_id: str, *, state: str | None = None, after: str = "", limit: int = 100) -> list[Item]:
+        """A page of items by ascending id, those after the id `after`; of one state, or of all."""
+        query = sql.select(*_ITEM).where(_items.c.space_id == space_id, _items.c.video_id > after)
+        if state is not None:
+            query = query.where(_items.c.state == state)
+        with self._read() as connection:
+            return [
+                Item(**row) for row in connection.execute(query.order_by(_items.c.video_id).limit(limit)).mappings()
+            ]
+
+    def ahead_of(self, item: Item, space_id: str, *, limit: int = 1_000) -> int:
+        """How many uploads wait that are claimed before this one; counts no further than `limit`."""
+        before = (_items.c.space_id == space_id, _items.c.state == "waiting", _items.c.priority == UPLOAD)
+        older = sql.select(_items.c.video_id).where(*before, _items.c.queued_s < item.queued_s).limit(limit).subquery()
+        with self._read() as connection:
+            return int(connection.scalar(sql.select(sql.func.count()).select_from(older)) or 0)
+
+    def oldest_waiting_s(self, space_id: str) -> float | None:
+        """Since when the upload that has waited longest has waited, seconds since 1970; None: none waits."""
+        waiting = (_items.c.space_id == space_id, _items.c.state == "waiting", _items.c.priority == UPLOAD)
+        with self._read() as connection:
+            found: float | None = connection.scalar(sql.select(sql.func.min(_items.c.queued_s)).where(*waiting))
+        return found
 
     # Jobs --------------------------------------------------------------------------------------------------------
 
@@ -774,12 +818,12 @@ class Ledger:
         with self._write() as connection:
             _versions.create(connection, checkfirst=True)
             found = connection.scalar(sql.select(sql.func.max(_versions.c.version))) or 0
-            if found > SCHEMA_VERSION:
+            if found > schema.VERSION:
                 raise ValueError(
-                    f"the ledger has schema {found}, of a newer firstlook; this one knows up to {SCHEMA_VERSION}"
+                    f"the ledger has schema {found}, of a newer firstlook; this one knows up to {schema.VERSION}"
                 )
-            for version in range(found + 1, SCHEMA_VERSION + 1):
-                MIGRATIONS[version](connection)
+            for version in range(found + 1, schema.VERSION + 1):
+                schema.MIGRATIONS[version](connection)
                 connection.execute(sql.insert(_versions).values(version=version))
 
     def _upsert(self, connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
@@ -806,6 +850,18 @@ class Ledger:
             _items.c.state == "leased",
             _items.c.owner == owner,
         )
+
+    def _revise(self, connection: Connection, upload: Upload, latest: Upload | None) -> Upload:
+        """Write down the next revision of an upload."""
+        if latest is None:
+            erased = sql.select(sql.func.max(_erasures.c.revision)).where(_erasures.c.video_id == upload.video_id)
+            revision = (connection.scalar(erased) or 0) + 1
+        else:
+            revision = latest.revision + 1
+        upload = replace(upload, revision=revision)
+        row = {"video_id": upload.video_id, "revision": revision, "content_sha256": upload.content_sha256}
+        connection.execute(sql.insert(_uploads).values(body=_body(upload), registered_s=self._clock(), **row))
+        return upload
 
     def _standing(self, connection: Connection, video_id: str, space_id: str) -> Standing | None:
         query = sql.select(*_STANDING).where(_items.c.space_id == space_id, _items.c.video_id == video_id)
@@ -841,7 +897,14 @@ _WRITER = 0x66697273746C6F6F
 """Names the advisory lock of PostgreSQL; SQLite has BEGIN IMMEDIATE. Transactions take milliseconds, a chunk each."""
 _WAITING = {"state": "waiting", "owner": None, "leased_until_s": None}
 _PENDING = ("waiting", "leased")
+_FILE = tuple(_files.c[name] for name in SeenFile.__slots__)
+_ITEM = tuple(_items.c[name] for name in Item.__slots__)
 _STANDING = (_items.c.video_id, _items.c.state, _items.c.partial, _items.c.revision)
+
+
+def _record(kind: type[R], row: Any) -> R:
+    """A record from a row with its fields in order: SQLAlchemy's rows by name take twice as long, a million times."""
+    return kind(**dict(zip(kind.__slots__, row, strict=True)))  # type: ignore[attr-defined]
 
 
 def _is_pending(space_id: str, down_to: int) -> tuple[Any, ...]:

@@ -287,6 +287,18 @@ class VideoTable:
         memory.give_back()
         return True
 
+    def health(self) -> dict[str, int | bool]:
+        """How the table is: rows, files of rows, its newest commit, and what the indexes do not know yet."""
+        snapshot = self.snapshot()
+        return {
+            "rows": snapshot.count(),
+            "fragments": len(snapshot.fragments()),
+            "version": snapshot.version,
+            "has_vector_index": snapshot.has_vector_index,
+            "unindexed_rows": snapshot.unindexed_rows(),
+            "upkeep_is_due": self.upkeep_is_due(),
+        }
+
     def rebuild_indexes(self) -> None:
         """Make the indexes anew from the rows, whatever became of the old ones."""
         dataset = self._newest()

@@ -101,8 +101,13 @@ def _original(upload: Upload, blobs: Blobs) -> Iterator[Path]:
     """The bytes as a file: our copy, or the file itself where it was taken in place."""
     key = original_key(upload.content_sha256)
     if blobs.has(key):
-        with blobs.local_copy(key) as path:
-            yield path
+        try:
+            with blobs.local_copy(key) as path:
+                yield path
+        except FileNotFoundError as error:
+            if blobs.has(key):
+                raise
+            raise MediaError("original_gone", "erased while it was worked on") from error
         return
     path = local_path(upload.uri)
     if not path.is_file():

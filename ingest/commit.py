@@ -57,9 +57,16 @@ class Committer:
         with self._leased() as lease:
             self._table.upsert(rows)
             self._ledger.acknowledge([(video.upload, video.partial) for video in rows], self._space.id, lease)
+            self._take_back_erased([video.upload for video in rows])
             if self._table.upkeep_is_due():
                 self._ledger.lease(self._space.id, self._owner, ttl_s=UPKEEP_LEASE_S)
                 self._table.optimize_if_due()
+
+    def _take_back_erased(self, uploads: Sequence[Upload]) -> None:
+        known = self._ledger.standings([upload.video_id for upload in uploads], self._space.id)
+        if erased := [upload for upload in uploads if upload.video_id not in known]:
+            self._table.delete([upload.video_id for upload in erased])
+            self._ledger.erase_again(erased)
 
     def fail(self, failures: Sequence[tuple[Upload, Failure]]) -> list[str]:
         """Write failures down, in the ledger alone.

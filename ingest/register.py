@@ -129,13 +129,12 @@ def _skip_unchanged(looks: Sequence[_Look], home: Home, space_id: str, given: Gi
     """Note the files that stand as they stood; return the others."""
     seen = home.ledger.seen_files([look.key[0] for look in looks])
     video_ids = sorted({file.video_id for file in seen.values()})
-    standings = home.ledger.standings(video_ids, space_id)
-    revisions = home.ledger.revisions(video_ids)
+    standings = home.ledger.up_to_date(video_ids, space_id)
     arrived = []
     for look in looks:
         file = seen.get(look.key)
         standing = standings.get(file.video_id) if file else None
-        if not file or not standing or not look.shows(file) or standing.revision != revisions[file.video_id]:
+        if not file or not standing or not look.shows(file):
             arrived.append(look)  # new, changed, or edited since in another space
             continue
         given.add(file.video_id, needs_work=standing.state in ("waiting", "leased"))

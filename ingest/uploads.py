@@ -18,8 +18,9 @@ import reprlib
 import stat
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from functools import cache
 from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from index.records import Failure
+from index.records import Failure, Upload
 from ingest.uris import UnsupportedUri, local_name
 
 SIDECAR_SUFFIXES = frozenset({".json", ".txt", ".srt", ".vtt"})
@@ -84,11 +85,12 @@ def discover(paths: Sequence[str | Path], manifest: Path | None = None) -> Itera
     Raises:
         ValueError: the manifest as a whole cannot be read: absent, of another format or encoding, without `uri`.
     """
-    ids = _Ids()
+    ids, has_texts = _Ids(), cache(_has_texts)
     met: set[str] = set()
     if manifest is not None:
+        name = _writable(manifest.name)
         for place, row in _manifest_rows(manifest):
-            found = _from_row(row, manifest, f"{_writable(manifest.name)}, {place}", ids)
+            found = _from_row(row, manifest, f"{name}, {place}", ids, has_texts)
             met.add(found.uri)
             yield found
         met.add(_uri(_absolute(manifest)))
@@ -103,7 +105,42 @@ def discover(paths: Sequence[str | Path], manifest: Path | None = None) -> Itera
         for path in files:
             if (uri := _uri(_absolute(path))) not in met and path not in sidecars:
                 met.add(uri)
-                yield _from_path(_absolute(path), {}, _writable(str(path)), ids)
+                yield _from_path(_absolute(path), {}, _writable(str(path)), ids, has_texts)
+
+
+class BadFields(ValueError):
+    """What was said of an upload is not what is wanted; `reason` is a countable slug."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def named(fields: Mapping[str, Any], path: Path, *, uri: str, origin: str) -> Source:
+    """A source of which somebody said this, in the columns of a manifest.
+
+    Raises:
+        BadFields: one of them is not what is wanted.
+    """
+    try:
+        return replace(_source(_present(fields), path, origin), uri=uri)
+    except _Fault as fault:
+        raise BadFields(fault.reason, str(fault)) from fault
+
+
+def edited(fields: Mapping[str, Any], before: Upload) -> dict[str, Any]:
+    """Those of a caption, hashtags and visibility that were given, as an upload has them.
+
+    Hashtags that came from the old caption, and are not given, come from the new one.
+
+    Raises:
+        BadFields: one of them is not what is wanted.
+    """
+    source = named(fields, Path(), uri="", origin="an edit")
+    changed = {name for name in ("caption", "hashtags", "visibility") if fields.get(name) is not None}
+    if "caption" in changed and before.hashtags == hashtags_in(before.caption):
+        changed.add("hashtags")
+    return {name: getattr(source, name) for name in changed}
 
 
 def hashtags_in(caption: str) -> tuple[str, ...]:
@@ -304,11 +341,14 @@ def _check_readable(path: Path) -> None:
         raise _Fault("read", "not_a_file", f"wants a regular file, got {shown}")
 
 
-def _from_path(path: Path, row: Mapping[str, Any], origin: str, ids: _Ids) -> Source | Failure:
+def _from_path(
+    path: Path, row: Mapping[str, Any], origin: str, ids: _Ids, has_texts: Callable[[str], bool]
+) -> Source | Failure:
     fields = dict(row)
     try:
         _check_readable(path)
-        fields = _sidecar_fields(path) | fields
+        if has_texts(os.path.dirname(path)):
+            fields = _sidecar_fields(path) | fields
         source = _source(fields, path, origin)
         if source.video_id is not None:
             ids.claim(source.video_id, source.uri)
@@ -326,6 +366,15 @@ def _failure(fault: _Fault, fields: Mapping[str, Any], uri: str, origin: str, id
 
 
 # Sidecars
+
+
+def _has_texts(folder: str) -> bool:
+    """Whether a folder may hold sidecars at all: looking once spares four looks a file."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(entry.name.endswith((".txt", ".json")) for entry in entries)
+    except OSError:
+        return True
 
 
 def _sidecar_fields(path: Path) -> dict[str, Any]:
@@ -456,7 +505,9 @@ def _parquet_rows(manifest: Path) -> Iterator[_Row]:
                 yield f"row {number}", _present(row)
 
 
-def _from_row(row: dict[str, Any] | _Fault, manifest: Path, origin: str, ids: _Ids) -> Source | Failure:
+def _from_row(
+    row: dict[str, Any] | _Fault, manifest: Path, origin: str, ids: _Ids, has_texts: Callable[[str], bool]
+) -> Source | Failure:
     fields = {} if isinstance(row, _Fault) else row
     named = ""
     try:
@@ -468,7 +519,7 @@ def _from_row(row: dict[str, Any] | _Fault, manifest: Path, origin: str, ids: _I
         path = Path(os.path.abspath(os.path.join(manifest.parent, _local_name(named))))
     except _Fault as fault:
         return _failure(fault, fields, named or f"{_uri(_absolute(manifest))}, {origin}", origin, ids)
-    return _from_path(path, fields, origin, ids)
+    return _from_path(path, fields, origin, ids, has_texts)
 
 
 # Fields
@@ -505,11 +556,13 @@ def _present(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _text(fields: Mapping[str, Any], name: str) -> str | None:
     value = fields.get(name)
+    if value is None:
+        return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # what pandas makes of whole numbers in a column with gaps
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    if value is None or (isinstance(value, str) and _is_writable(value)):
+    if isinstance(value, str) and _is_writable(value):
         return value
     raise _Fault("manifest", f"bad_{name}", f"{name} wants text, got {_shown(value)}")
 
@@ -519,7 +572,7 @@ def _video_id(fields: Mapping[str, Any]) -> str | None:
     if video_id is None or (
         len(video_id) <= VIDEO_ID_MAX_CHARS
         and video_id == video_id.strip()
-        and not any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in video_id)
+        and (video_id.isprintable() or not any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in video_id))
     ):
         return video_id
     wanted = f"at most {VIDEO_ID_MAX_CHARS} characters, none of them a control character, no space at the ends"
