@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 import click
 
 from encoders.models import ModelMissing
+from index.access import Access
 from index.ledger import LeaseLost, LedgerDamaged
 from index.search import QueryError
 from index.table import TableUnreadable
@@ -377,6 +378,107 @@ def doctor(deep: bool, fix: bool, home: Path | None, space: str | None, as_json:
         found = library.doctor(deep=deep, fix=fix)
     print(json.dumps(found.to_json(), ensure_ascii=False) if as_json else told(found))
     return 0 if found.healthy else OURS
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65_535), help="0: any free one.")
+@click.option("--name", "names", multiple=True, help="A name that we are called by, beside those of this machine.")
+@click.option("--store", "stores", multiple=True, help="A folder or bucket that uploads may be named from.")
+@click.option("--behind-tls", is_flag=True, help="A proxy before us ends TLS; wanted beyond this machine.")
+@click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 64), help="That answer.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Files decoded at once. Default: one a core.")
+@click.option("--no-ingest", is_flag=True, help="Only answer; uploads wait.")
+@click.option("--space", help="Name or id of a space. Default: the home's live one, then local.")
+@click.option("--home", type=click.Path(path_type=Path), help="Default: FIRSTLOOK_HOME, then ./firstlook-data.")
+def serve(
+    host: str,
+    port: int,
+    names: tuple[str, ...],
+    stores: tuple[str, ...],
+    behind_tls: bool,
+    processes: int,
+    workers: int | None,
+    no_ingest: bool,
+    space: str | None,
+    home: Path | None,
+) -> None:
+    """Answer HTTP: uploads come in, and what is like a video goes out. SIGHUP renews what answers, without a gap.
+
+    Wants a key on every call; `firstlook keys create` makes one.
+    """
+    from service.web.asked import Asked  # FastAPI and uvicorn: only this command pays for them
+    from service.web.serve import NotReady, Parent, bind, check_reach
+    from service.web.settings import Settings
+
+    logging.getLogger("firstlook").setLevel(logging.INFO)
+    try:
+        check_reach(host, behind_tls=behind_tls)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    with Library.open(home, space=space) as library:
+        library.settle_space()
+        folder, space_id = str(library.home.folder), library.space.id
+    listening = bind(host, port)
+    port = listening.getsockname()[1]
+    known = Settings()
+    settings = known.model_copy(
+        update={"hosts": (*known.hosts, host, *names), "stores": tuple(stores), "secure": behind_tls}
+    )
+    asked = Asked(
+        home=folder, space=space_id, workers=workers, processes=processes, ingest=not no_ingest, settings=settings
+    )
+    try:
+        Parent(asked, listening).run(lambda: print(f"firstlook answers at http://{host}:{port}", flush=True))
+    except NotReady as error:
+        raise click.ClickException(str(error)) from error
+
+
+@cli.group()
+def keys() -> None:
+    """Who may use the HTTP doors."""
+
+
+@keys.command("create")
+@click.option("--scope", required=True, help="Of search, uploads, videos, admin; several with commas.")
+@click.option("--label", default="", help="For you: who has it.")
+@click.option("--days", type=click.FloatRange(0, min_open=True), help="How long it holds. Default: until revoked.")
+@_common
+def keys_create(
+    scope: str, label: str, days: float | None, home: Path | None, space: str | None, as_json: bool
+) -> None:
+    """Make a key and print it, this once: only its hash is kept."""
+    with Library.open(home, space=space) as library:
+        try:
+            key, text = Access(library.home.ledger).create(
+                [part.strip() for part in scope.split(",")], label=label, ttl_s=days * 86_400 if days else None
+            )
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--scope") from error
+    _say({"key_id": key.key_id, "key": text, "scopes": list(key.scopes)}, as_json, text)
+
+
+@keys.command("list")
+@_common
+def keys_list(home: Path | None, space: str | None, as_json: bool) -> None:
+    """List keys; what opens doors is not among what is known of them."""
+    with Library.open(home, space=space, create=False) as library:
+        found = Access(library.home.ledger).listed()
+    if as_json:
+        print(json.dumps([asdict(key) for key in found], ensure_ascii=False))
+    else:
+        report.keys(found)
+
+
+@keys.command("revoke")
+@click.argument("key_id")
+@_common
+def keys_revoke(key_id: str, home: Path | None, space: str | None, as_json: bool) -> int:
+    """End a key, and the sessions that were opened with it."""
+    with Library.open(home, space=space, create=False) as library:
+        ended = Access(library.home.ledger).revoke(key_id)
+    _say({"revoked": ended}, as_json, "revoked; it opens nothing within seconds" if ended else "no such key")
+    return 0 if ended else OURS
 
 
 @cli.command()

@@ -32,6 +32,7 @@ from index.home import Home
 from index.ledger import BACKFILL, UPLOAD, Job
 from index.records import Failure, Space, Video
 from index.search import Hit, Query, QueryError, Searcher
+from index.table import VideoTable
 from index.where import WhereError, parse
 from ingest import backfill, pipeline, uploads
 from ingest.backfill import SAMPLE, BackfillError, Estimate, Ran
@@ -46,6 +47,10 @@ from ingest.register import Given
 from ingest.spaces import FILE_QUERY_WEIGHTS, RECIPES, TEXT_QUERY_WEIGHTS, Recipe, open_space, open_text, recipe_of
 from ingest.uploads import Source
 from service.export import export, write_neighbours
+
+PUBLIC = "public"
+WITHHELD_SPARE = 16
+"""So many more hits are asked for than are wanted: the ledger may withhold some that the table still has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +241,20 @@ class Library:
             raise EmptyLibrary(f"nothing was ingested into {self._home.folder} in the space {self._recipe.name!r} yet")
         return self._space
 
+    def settle_space(self) -> None:
+        """Know which space it is, recording it in a home that has none yet."""
+        self._settle_space(Options(), Listener())
+
+    def warm_up(self) -> None:
+        """Load what the first answer would wait for: the encoder of words, and the rows."""
+        self._text().encode(["warm"])
+        self._searcher().table.count()
+
+    @property
+    def table(self) -> VideoTable:
+        """The rows of the space; from any number of threads."""
+        return self._searcher().table
+
     # Ingest ------------------------------------------------------------------------------------------------------
 
     def ingest(
@@ -393,6 +412,17 @@ class Library:
         """Backfills of this home, newest first."""
         return self._home.ledger.jobs()
 
+    @contextmanager
+    def crew(self, options: Options | None = None) -> Iterator[tuple[pipeline.Crew, Mapping[str, bool | str]]]:
+        """Decoders and encoders of this process, kept as long as the block lasts, and the layers of their sandbox."""
+        options, listener = options or Options(), Listener()
+        self._settle_space(options, listener)
+        with (
+            self._engine(options, listener) as (engine, pool),
+            Threads(self._home.blobs, engine, options.workers) as crew,
+        ):
+            yield crew, pool.layers_in_force
+
     def _settle_space(self, options: Options, listener: Listener) -> None:
         """Know which space it is; its encoders are loaded only where nobody has recorded it yet."""
         if self._space is None or options.new_space:
@@ -465,6 +495,12 @@ class Library:
 
     @contextmanager
     def _threads(self, home: Home, options: Options, listener: Listener, down_to: int) -> Iterator[pipeline.Crew]:
+        with self._engine(options, listener) as (engine, _), Threads(home.blobs, engine, options.workers) as crew:
+            listener.on_work(len(home.ledger.pending_ids(self.space.id, down_to=down_to)))
+            yield crew
+
+    @contextmanager
+    def _engine(self, options: Options, listener: Listener) -> Iterator[tuple[Engine, DecodePool]]:
         encoders = self._encoders(options.workers, listener)
         pool = DecodePool(
             options.workers,
@@ -472,10 +508,8 @@ class Library:
             sampling=self._recipe.sampling,
             text_frames=encoders.onscreen is not None,
         )
-        engine = Engine(space=self.space, decoder=pool, encoders=encoders)
-        with pool, Threads(home.blobs, engine, options.workers) as crew:
-            listener.on_work(len(home.ledger.pending_ids(self.space.id, down_to=down_to)))
-            yield crew
+        with pool:
+            yield Engine(space=self.space, decoder=pool, encoders=encoders), pool
 
     def _summary(self, given: Given, seconds: float) -> Summary:
         standings = self._home.ledger.standings(given.video_ids, self.space.id)
@@ -506,6 +540,7 @@ class Library:
         file: str | Path | None = None,
         text: str | None = None,
         k: int = 10,
+        offset: int = 0,
         where: str | None = None,
         weights: Mapping[str, float] | None = None,
     ) -> list[Match]:
@@ -516,6 +551,7 @@ class Library:
             file: a video, picture or sound that need not be in the library.
             text: words in any script; found by meaning (English) and literally.
             k: how many hits, best first.
+            offset: how many better ones to leave out: the next page.
             where: a filter, see `index/where.py`.
             weights: modality -> weight; those not named count nothing.
 
@@ -525,9 +561,8 @@ class Library:
             WhereError: the filter is.
             QueryError: none or several of the three, a weight that does not fit, or no words.
         """
-        return self._matches(
-            self._searcher().search(self._query({"video": video, "file": file, "text": text}, k, where, weights))
-        )
+        query = self._query({"video": video, "file": file, "text": text}, k, where, weights)
+        return self._found(query, offset)
 
     def search_lines(
         self,
@@ -550,7 +585,7 @@ class Library:
                 if unknown:
                     raise QueryError(f"no such key: {', '.join(unknown)}")
                 own = (one.get("k", k), one.get("where", where), one.get("weights", weights))
-                hits = self._matches(self._searcher().search(self._query(one, *own)))
+                hits = self._found(self._query(one, *own))
                 yield {**one, "hits": [hit.to_json() for hit in hits]}
             except (UnknownVideo, MediaError, QueryError, WhereError, OSError) as error:
                 yield {**one, "hits": [], "error": str(error)}
@@ -604,12 +639,23 @@ class Library:
             raise UnknownVideo(f"no video {video_id!r} in {self.space.id}")
         return found[video_id].vectors
 
+    def _found(self, query: Query, offset: int = 0) -> list[Match]:
+        hits = self._searcher().search(replace(query, k=offset + query.k + WITHHELD_SPARE))
+        return self._matches(hits)[offset : offset + query.k]
+
     def _matches(self, hits: Sequence[Hit]) -> list[Match]:
-        videos = self._searcher().table.get([hit.video_id for hit in hits])
+        """The rows of hits, as the ledger knows them now: what was erased or made private since is none."""
+        video_ids = [hit.video_id for hit in hits]
+        rows, uploads = self._searcher().table.get(video_ids), self._home.ledger.uploads(video_ids)
         return [
-            Match(video_id=hit.video_id, score=hit.score, modalities=hit.modalities, video=videos[hit.video_id])
+            Match(
+                video_id=hit.video_id,
+                score=hit.score,
+                modalities=hit.modalities,
+                video=replace(rows[hit.video_id], upload=uploads[hit.video_id]),
+            )
             for hit in hits
-            if hit.video_id in videos  # it may have been deleted since
+            if hit.video_id in rows and hit.video_id in uploads and uploads[hit.video_id].visibility == PUBLIC
         ]
 
     # Looking -----------------------------------------------------------------------------------------------------

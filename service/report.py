@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from index.access import Key
 from index.ledger import Job
 from index.records import PRESENT, Failure, Video
 from ingest.backfill import Estimate, Ran
@@ -110,6 +111,19 @@ def jobs(found: Sequence[Job]) -> None:
             console.print(f"    {job.detail}")
     if not found:
         console.print("no backfill has run here")
+
+
+def keys(found: Sequence[Key]) -> None:
+    """Keys, by age."""
+    console = _console()
+    for key in found:
+        began = datetime.fromtimestamp(key.created_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        state = "revoked" if key.revoked_s is not None else "until revoked"
+        if key.revoked_s is None and key.expires_s is not None:
+            state = f"until {datetime.fromtimestamp(key.expires_s, UTC):%Y-%m-%d %H:%M UTC}"
+        console.print(f"{key.key_id}  {', '.join(key.scopes)}  made {began}, {state}  {key.label}", markup=False)
+    if not found:
+        console.print("no keys; firstlook keys create --scope search makes one")
 
 
 def _in_gb(gb: float) -> str:

@@ -1,0 +1,182 @@
+"""Keys, and requests that were made before: what the doors have to remember. The ledger keeps both.
+
+A key is `fl_<id>_<secret>`, and the secret is 256 random bits: a plain SHA-256 of it is as good as a slow hash, and
+only that is kept. A session is a key too, opened with another, which it does not outlive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sql
+
+from index import schema
+from index.ledger import Ledger
+
+SCOPES = ("search", "uploads", "videos", "admin")
+"""What a key may be for: to ask, to hand in, to change and delete, and everything."""
+REQUEST_KEPT_S = 86_400.0
+"""How long a request is remembered by its idempotency key."""
+REQUEST_LOST_S = 900.0
+"""Whoever was working on a request for so long is dead, and it may be made again."""
+
+
+class Refused(Exception):
+    """This key does not open this door; the message may be told to whoever showed it."""
+
+
+class AlreadyAsked(Exception):
+    """The same idempotency key came with another request, or while the first is being worked on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """What is known of a key; the secret is not."""
+
+    key_id: str
+    scopes: tuple[str, ...]
+    label: str
+    parent_id: str | None
+    created_s: float
+    expires_s: float | None
+    revoked_s: float | None
+
+    def may(self, scope: str) -> bool:
+        return scope in self.scopes or "admin" in self.scopes
+
+
+class Access:
+    """The keys of a home.
+
+    Args:
+        ledger: where they are kept.
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, ledger: Ledger, *, clock: Callable[[], float] = time.time) -> None:
+        self._ledger, self._clock = ledger, clock
+
+    def create(
+        self, scopes: Iterable[str], *, label: str = "", ttl_s: float | None = None, parent: Key | None = None
+    ) -> tuple[Key, str]:
+        """Make a key; the secret text is told this once.
+
+        Raises:
+            ValueError: no scope, or one that there is not.
+        """
+        given = set(scopes)
+        wanted = tuple(scope for scope in SCOPES if scope in given)
+        if unknown := sorted(given - set(SCOPES)):
+            raise ValueError(f"no scope {', '.join(unknown)}; there are {', '.join(SCOPES)}")
+        if not wanted:
+            raise ValueError(f"a key wants a scope of {', '.join(SCOPES)}, got none")
+        now = self._clock()
+        key = Key(
+            key_id=secrets.token_hex(6),
+            scopes=wanted,
+            label=label,
+            parent_id=parent.key_id if parent else None,
+            created_s=now,
+            expires_s=now + ttl_s if ttl_s is not None else None,
+            revoked_s=None,
+        )
+        secret = secrets.token_urlsafe(32)
+        row: dict[str, Any] = {name: getattr(key, name) for name in Key.__slots__} | {"scopes": " ".join(wanted)}
+        with self._ledger._write() as connection:
+            connection.execute(sql.insert(schema.keys).values(secret_sha256=_digest(secret), **row))
+        return key, f"fl_{key.key_id}_{secret}"
+
+    def check(self, text: str) -> Key:
+        """The key that this text is.
+
+        Raises:
+            Refused: it is none, was revoked, or has expired.
+        """
+        mark, _, rest = text.partition("_")
+        key_id, _, secret = rest.partition("_")
+        columns = schema.keys.c
+        parent = schema.keys.alias()
+        query = (
+            sql.select(schema.keys, parent.c.revoked_s.label("parent_revoked_s"))
+            .outerjoin(parent, parent.c.key_id == columns.parent_id)
+            .where(columns.key_id == key_id)
+        )
+        with self._ledger._read() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        kept = row["secret_sha256"] if row is not None else _digest("")  # as long for an id that there is not
+        if not hmac.compare_digest(kept, _digest(secret)) or row is None or mark != "fl":
+            raise Refused("no such key")
+        if row["revoked_s"] is not None or row["parent_revoked_s"] is not None:
+            raise Refused("this key was revoked")
+        if row["expires_s"] is not None and row["expires_s"] <= self._clock():
+            raise Refused("this key has expired")
+        return _key(row)
+
+    def listed(self) -> Sequence[Key]:
+        """All keys but sessions, by age."""
+        query = sql.select(schema.keys).where(schema.keys.c.parent_id.is_(None)).order_by(schema.keys.c.created_s)
+        with self._ledger._read() as connection:
+            return [_key(row) for row in connection.execute(query).mappings()]
+
+    def revoke(self, key_id: str) -> bool:
+        """End a key and the sessions that were opened with it; whether there was one."""
+        these = (schema.keys.c.key_id == key_id, schema.keys.c.revoked_s.is_(None))
+        with self._ledger._write() as connection:
+            ended = connection.execute(sql.update(schema.keys).where(*these).values(revoked_s=self._clock()))
+        return bool(ended.rowcount)
+
+    def begin(self, key: Key, idempotency_key: str, said: str) -> str | None:
+        """Remember that a request is being worked on.
+
+        Args:
+            said: what tells this request from another under the same idempotency key.
+
+        Returns:
+            The id of the video, where the same request was answered before; None: it is to be worked on.
+
+        Raises:
+            AlreadyAsked: the idempotency key came with another request, or the first is being worked on.
+        """
+        table, now = schema.requests, self._clock()
+        this = (table.c.key_id == key.key_id, table.c.idempotency_key == idempotency_key)
+        with self._ledger._write() as connection:
+            old = sql.or_(
+                table.c.at_s < now - REQUEST_KEPT_S,
+                sql.and_(table.c.video_id.is_(None), table.c.at_s < now - REQUEST_LOST_S),
+            )
+            connection.execute(sql.delete(table).where(old))
+            row = connection.execute(sql.select(table).where(*this)).mappings().one_or_none()
+            if row is None:
+                new = {"key_id": key.key_id, "idempotency_key": idempotency_key, "said_sha256": _digest(said)}
+                connection.execute(sql.insert(table).values(**new, at_s=now))
+                return None
+        if row["said_sha256"] != _digest(said):
+            raise AlreadyAsked("this Idempotency-Key came with another request before")
+        if row["video_id"] is None:
+            raise AlreadyAsked("the first request with this Idempotency-Key is still being worked on")
+        return str(row["video_id"])
+
+    def finish(self, key: Key, idempotency_key: str, video_id: str | None) -> None:
+        """The request that `begin` remembered has become this video; None: it failed, and may be made again."""
+        table = schema.requests
+        this = (table.c.key_id == key.key_id, table.c.idempotency_key == idempotency_key)
+        with self._ledger._write() as connection:
+            if video_id is None:
+                connection.execute(sql.delete(table).where(*this))
+            else:
+                connection.execute(sql.update(table).where(*this).values(video_id=video_id))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _key(row: Any) -> Key:
+    said = {name: row[name] for name in Key.__slots__}
+    return Key(**said | {"scopes": tuple(row["scopes"].split())})

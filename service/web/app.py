@@ -1,0 +1,104 @@
+"""The HTTP app. Read `create_app`: it names every door, and refuses to start with one that anybody may open.
+
+POST   /v1/uploads             a file, or where one lies: 202, and a link to its state
+GET    /v1/uploads[/{id}]      how far it is
+GET    /v1/videos/{id}         everything that is known of it; PATCH, DELETE, …/thumbnail, …/original
+GET    /v1/videos/{id}/similar what is like it; …/why-not says what keeps it out of an answer
+POST   /v1/search[/file]       by words, by a video, or by a file that is not in the library
+GET    /v1/failures            what did not become a video, and why; POST …/retry
+GET    /healthz /readyz /metrics
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from service.web import operate, receive, search, session, videos
+from service.web.bodies import ProblemBody
+from service.web.doors import Doors, scopes_of
+from service.web.guard import OPEN, Guard
+from service.web.problems import Problem, on_problem, response
+
+PARTS = (session, receive, videos, search, operate)
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ProblemBody, "description": about, "content": {"application/problem+json": {}}}
+    for status, about in {
+        400: "the request cannot be read",
+        401: "a key is wanted, or this one is none",
+        403: "this key is not for that",
+        413: "too large",
+        421: "we are not called so",
+        422: "something in the request is not what is wanted",
+        429: "too often",
+        503: "too much at once; come again",
+    }.items()
+}
+
+
+def create_app(doors: Doors, draining: asyncio.Event | None = None) -> FastAPI:
+    """Make the app.
+
+    Args:
+        doors: what is behind it.
+        draining: when it is set, every answer is the last one of its connection.
+
+    Raises:
+        RuntimeError: a route says neither which scope it wants nor that it is open.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        doors.library.close()
+
+    app = FastAPI(
+        title="firstlook",
+        summary="Understand short videos, find what is like them, and give every new one a fair first look.",
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses=PROBLEMS,
+    )
+    app.state.doors = doors
+    for part in PARTS:
+        _check_guarded(part.router)
+        app.include_router(part.router)
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_middleware(Guard, access=doors.access, settings=doors.settings, draining=draining or asyncio.Event())
+    return app
+
+
+def _check_guarded(router: APIRouter) -> None:
+    for route in router.routes:
+        assert isinstance(route, APIRoute)
+        if route.path not in OPEN and not scopes_of(route):
+            raise RuntimeError(
+                f"{sorted(route.methods or ())} {route.path} says neither who may pass nor that anybody may"
+            )
+
+
+async def _on_http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    kind = {404: "not_found", 405: "wrong_method"}.get(error.status_code, "bad_request")
+    problem = Problem(error.status_code, kind, str(error.detail), headers=error.headers)
+    return response(problem, request.state.request_id)
+
+
+async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5])
+    return response(Problem(422, "invalid", said), request.state.request_id)

@@ -1,0 +1,247 @@
+"""Who may come in, and how many at once: everything that is decided before a route sees a request.
+
+```
+Host known? ─► key? ─► not too often? ─► room? ─► body not too large? ─► route (scope?) ─► headers, log line
+   421          401        429             503           413               403, default deny
+```
+
+One class in plain ASGI, so that nothing of a stranger's body is read before the key is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
+
+from index.access import Access, Key, Refused
+from service.web.problems import Problem, response
+from service.web.settings import Settings
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+COOKIE = "firstlook_session"
+OPEN = frozenset({"/", "/healthz", "/readyz", "/openapi.json", "/v1/session"})
+"""Paths that want no key: the page asks for one itself, and `/v1/session` is where it shows it."""
+OPEN_BELOW = "/static/"
+WITHOUT_QUEUE = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Whoever watches us must be answered when we are full, then most of all."""
+KEY_TRUSTED_S = 2.0
+"""So long a key that was looked up is known without asking the ledger again; so long a revoked one goes on."""
+KEYS_KEPT = 10_000
+REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+}
+"""Of every answer; scripts only from files of ours, so that a caption can never be one."""
+
+_log = logging.getLogger("firstlook.http")
+
+
+class Guard:
+    """Wraps the app. One for a process; the limits are a process's too."""
+
+    def __init__(self, app: Any, *, access: Access, settings: Settings, draining: asyncio.Event) -> None:
+        self._app, self._access, self._settings, self._draining = app, access, settings, draining
+        self._keys: dict[str, tuple[Key, float]] = {}
+        self._buckets: dict[str, tuple[float, float]] = {}
+        self._room = asyncio.Semaphore(settings.at_once)
+        self._waiting = 0
+        self.in_hand = 0
+        """Requests that are being answered now."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        asked_id = headers.get("x-request-id", "")
+        request_id = asked_id if REQUEST_ID.fullmatch(asked_id) else secrets.token_hex(8)
+        state = scope.setdefault("state", {})
+        state |= {"request_id": request_id, "key": None}
+        line: dict[str, Any] = {"at": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        line |= {"request_id": request_id, "method": scope["method"], "status": 500, "bytes": 0}
+        began = time.monotonic()
+
+        async def answer(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                line["status"] = message["status"]
+                out = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    out.setdefault(name, value)
+                out["X-Request-Id"] = request_id
+                out.setdefault("Cache-Control", "no-store")
+                if self._draining.is_set():
+                    out["Connection"] = "close"
+            elif message["type"] == "http.response.body":
+                line["bytes"] += len(message.get("body", b""))
+            await send(message)
+
+        self.in_hand += 1
+        try:
+            await self._let_in(scope, headers, receive, answer)
+        except Problem as problem:
+            line["problem"] = problem.kind
+            await response(problem, request_id)(scope, receive, answer)
+        finally:
+            self.in_hand -= 1
+            route = scope.get("route")
+            key = state["key"]
+            line |= {
+                "route": getattr(route, "path", None),
+                "key": key.key_id if key else None,
+                "ms": round((time.monotonic() - began) * 1000, 1),
+            }
+            _log.info(json.dumps(line))
+
+    async def _let_in(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        self._check_host(headers)
+        path = scope["path"]
+        is_open = path in OPEN or path.startswith(OPEN_BELOW)
+        if not is_open:
+            key = await self._key_of(scope, headers)
+            scope["state"]["key"] = key
+            self._check_pace(key)
+        limit = self._settings.upload_bytes_max if _is_upload(scope) else self._settings.body_bytes_max
+        limited = _limited(headers, receive, limit)
+        if is_open or path in WITHOUT_QUEUE:
+            await self._app(scope, limited, send)
+            return
+        if _is_upload(scope):  # its time is the network's, and it is written down as it comes
+            await self._in_time(scope, limited, send, self._settings.upload_s)
+            return
+        await self._take_room()
+        try:
+            await self._in_time(scope, limited, send, self._settings.answer_s)
+        finally:
+            self._room.release()
+
+    def _check_host(self, headers: Headers) -> None:
+        host = headers.get("host", "")
+        name = host if host.endswith("]") else host.rpartition(":")[0] or host
+        if name not in self._settings.hosts:
+            raise Problem(421, "unknown_host", f"we are called {', '.join(self._settings.hosts)}, not {name[:100]!r}")
+
+    async def _key_of(self, scope: Scope, headers: Headers) -> Key:
+        text, by_cookie = _shown_key(headers)
+        if text is None:
+            wanted = "a key is wanted: Authorization: Bearer fl_…; `firstlook keys create` makes one"
+            raise Problem(401, "no_key", wanted, headers={"WWW-Authenticate": "Bearer"})
+        if by_cookie and scope["method"] not in ("GET", "HEAD") and not _same_site(headers):
+            raise Problem(403, "other_site", "a page of another site may not act with this session")
+        known, until = self._keys.get(text, (None, 0.0))
+        if known is not None and time.monotonic() < until:
+            return known
+        try:
+            key = await asyncio.to_thread(self._access.check, text)
+        except Refused as refused:
+            self._keys.pop(text, None)
+            raise Problem(401, "bad_key", str(refused), headers={"WWW-Authenticate": "Bearer"}) from refused
+        if len(self._keys) >= KEYS_KEPT:
+            self._keys.clear()
+        self._keys[text] = key, time.monotonic() + KEY_TRUSTED_S
+        return key
+
+    def _check_pace(self, key: Key) -> None:
+        """A bucket of tokens a key: it fills at the pace allowed, and holds two seconds of it."""
+        pace, now = self._settings.per_key_per_s, time.monotonic()
+        left, seen = self._buckets.get(key.key_id, (2 * pace, now))
+        left = min(2 * pace, left + (now - seen) * pace)
+        if left < 1:
+            self._buckets[key.key_id] = left, now
+            wait_s = (1 - left) / pace
+            raise Problem(429, "too_often", f"a key may ask {pace:g} times a second", headers=_retry_after(wait_s))
+        self._buckets[key.key_id] = left - 1, now
+
+    async def _take_room(self) -> None:
+        if self._room.locked() and self._waiting >= self._settings.waiting_max:
+            raise Problem(503, "full", "too many requests at once", headers=_retry_after(1.0))
+        self._waiting += 1
+        try:
+            await asyncio.wait_for(self._room.acquire(), self._settings.waiting_s)
+        except TimeoutError as error:
+            raise Problem(503, "full", "too many requests at once", headers=_retry_after(1.0)) from error
+        finally:
+            self._waiting -= 1
+
+    async def _in_time(self, scope: Scope, receive: Receive, send: Send, seconds: float) -> None:
+        started = False
+
+        async def noted(message: MutableMapping[str, Any]) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            async with asyncio.timeout(seconds):
+                await self._app(scope, receive, noted)
+        except TimeoutError as error:
+            if started:  # half an answer cannot be taken back; the connection ends
+                raise
+            late = Problem(503, "too_slow", f"no answer within {seconds:g} s", headers=_retry_after(5.0))
+            raise late from error
+
+
+def _is_upload(scope: Scope) -> bool:
+    return bool(scope["method"] == "POST" and scope["path"] in ("/v1/uploads", "/v1/search/file"))
+
+
+def _shown_key(headers: Headers) -> tuple[str | None, bool]:
+    """The text of the key, and whether it came as a cookie."""
+    kind, _, text = headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer" and text.strip():
+        return text.strip(), False
+    cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE)
+    return cookie, cookie is not None
+
+
+def _same_site(headers: Headers) -> bool:
+    """Browsers say where a request comes from; one that does not say so is none that we trust with a cookie."""
+    return headers.get("sec-fetch-site") == "same-origin"
+
+
+def _limited(headers: Headers, receive: Receive, limit: int) -> Receive:
+    """Hand over a body piece by piece, and no more than `limit` bytes of it.
+
+    Raises:
+        Problem: 413, before anything is read where the length is told.
+    """
+    said = headers.get("content-length", "")
+    too_large = Problem(413, "too_large", f"at most {limit} bytes are taken here")
+    if said.isdigit() and int(said) > limit:
+        raise too_large
+    taken = 0
+
+    async def receive_some() -> MutableMapping[str, Any]:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > limit:
+            raise too_large
+        return message
+
+    return receive_some
+
+
+def _retry_after(seconds: float) -> dict[str, str]:
+    return {"Retry-After": str(max(1, round(seconds)))}

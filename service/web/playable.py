@@ -1,0 +1,172 @@
+"""What a player gets of an original: the same bytes, with what they say of their maker blanked out.
+
+Phones write where and with what a video was taken into the container. Boxes of an MP4 that hold such become `free`
+boxes of the same size, full of zeros; tags of a WebM become `Void`. Every other byte stays in its place, so that ranges
+of the played file are ranges of the original, and nothing is decoded or written anew.
+
+Source: ISO/IEC 14496-12, 4.2, 8.1.2, 8.10.1; RFC 9559, 5.1.8; RFC 8794, 11.3.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+ReadAt = Callable[[int, int], bytes]
+"""(offset, count) -> those bytes of the file, fewer at its end."""
+
+BLANKED = frozenset({b"udta", b"meta", b"uuid", b"\xa9xyz", b"loci"})
+"""User data, metadata (iTunes, Android, QuickTime keys) and whatever a maker invented."""
+OPENED = frozenset({b"moov", b"trak", b"mdia", b"moof", b"traf"})
+BOXES_MAX = 100_000
+DEPTH_MAX = 8
+_EBML, _VOID = 0x1A45DFA3, 0xEC
+_OPENED_ELEMENTS = frozenset({0x18538067, 0x1549A966, 0x1654AE6B, 0xAE})
+"""Segment, its Info, Tracks, and a TrackEntry."""
+_BLANKED_ELEMENTS = frozenset({0x1254C367, 0x1941A469, 0x1043A770, 0x7BA9, 0x7384, 0x536E, 0xBF})
+"""Tags, Attachments, Chapters; the Title and the file's name in Info, a track's Name; and checksums of those opened."""
+_HANDLER_AT = 8  # of a hdlr box's payload: version and flags, then a word that is 0, then the kind of track
+PLAYED = frozenset({b"vide", b"soun"})
+
+
+class NotPlayable(ValueError):
+    """A container of which we do not know what it says of its maker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blank:
+    """Bytes to hand out in place of the original's."""
+
+    start: int
+    data: bytes
+    """What stands at `start`; zeros follow up to `end`."""
+    end: int
+
+
+def kind_of(head: bytes) -> str:
+    """The media type of a file that may be played, by its first bytes.
+
+    Raises:
+        NotPlayable: neither an MP4 nor a WebM.
+    """
+    if head[4:8] == b"ftyp":
+        return "video/quicktime" if head[8:12] == b"qt  " else "video/mp4"
+    if head[:4] == _EBML.to_bytes(4):
+        return "video/webm"
+    raise NotPlayable("an MP4, MOV, WebM or Matroska is wanted")
+
+
+def blanks(read_at: ReadAt, size: int) -> list[Blank]:
+    """Find what is to be blanked, by ascending place.
+
+    Raises:
+        NotPlayable: another container, or one that is torn.
+    """
+    if kind_of(read_at(0, 16)) == "video/webm":
+        return list(_of_webm(read_at, size))
+    return list(_of_boxes(read_at, 0, size, depth=0))
+
+
+def blanked(data: bytes, start: int, found: list[Blank]) -> bytes:
+    """Bytes of the original from `start` on, as they are handed out.
+
+    >>> blanked(b"abcdefgh", 10, [Blank(12, b"XY", 16)])
+    b'abXY\\x00\\x00gh'
+    """
+    end = start + len(data)
+    out = bytearray(data)
+    for blank in found:
+        low, high = max(blank.start, start), min(blank.end, end)
+        if low < high:
+            written = blank.data[low - blank.start : high - blank.start]
+            out[low - start : high - start] = written.ljust(high - low, b"\0")
+    return bytes(out)
+
+
+def _of_boxes(read_at: ReadAt, start: int, end: int, *, depth: int) -> Iterator[Blank]:
+    for place, kind, header, stop in _boxes(read_at, start, end):
+        if kind in BLANKED or (kind == b"trak" and not _is_played(read_at, place + header, stop)):
+            yield _free(place, header, stop)
+        elif kind in OPENED and depth < DEPTH_MAX:
+            yield from _of_boxes(read_at, place + header, stop, depth=depth + 1)
+
+
+def _boxes(read_at: ReadAt, start: int, end: int) -> Iterator[tuple[int, bytes, int, int]]:
+    """(place, kind, length of the header, end) of each box."""
+    place = start
+    for _ in range(BOXES_MAX):
+        if place >= end:
+            return
+        head = read_at(place, 16)
+        if len(head) < 8:
+            raise NotPlayable(f"a box is torn at byte {place}")
+        length, header = int.from_bytes(head[:4]), 8
+        if length == 1:
+            length, header = int.from_bytes(head[8:16]), 16
+        elif length == 0:
+            length = end - place
+        if length < header or place + length > end:
+            raise NotPlayable(f"a box of {length} bytes at byte {place} does not fit")
+        yield place, head[4:8], header, place + length
+        place += length
+    raise NotPlayable(f"more than {BOXES_MAX} boxes")
+
+
+def _free(place: int, header: int, stop: int) -> Blank:
+    length = stop - place
+    head = length.to_bytes(4) + b"free" if header == 8 else (1).to_bytes(4) + b"free" + length.to_bytes(8)
+    return Blank(place, head, stop)
+
+
+def _is_played(read_at: ReadAt, start: int, end: int) -> bool:
+    """A track of pictures or sound; another may be a log of places, which cameras write twenty times a second."""
+    for place, kind, header, stop in _boxes(read_at, start, end):
+        if kind == b"mdia":
+            for inner, what, inner_header, _ in _boxes(read_at, place + header, stop):
+                if what == b"hdlr":
+                    return read_at(inner + inner_header + _HANDLER_AT, 4) in PLAYED
+    return False
+
+
+def _of_webm(read_at: ReadAt, size: int) -> Iterator[Blank]:
+    place = 0
+    for _ in range(BOXES_MAX):
+        if place >= size:
+            return
+        element, header, length = _element(read_at, place)
+        if element in _OPENED_ELEMENTS:
+            place += header
+            continue
+        if length is None:
+            return  # of unknown length, a live stream's cluster: tags do not follow
+        stop = min(place + header + length, size)
+        if element in _BLANKED_ELEMENTS:
+            yield _void(place, stop)
+        place = stop
+
+
+def _element(read_at: ReadAt, place: int) -> tuple[int, int, int | None]:
+    """(id, length of id and size, length of what follows; None: unknown)."""
+    head = read_at(place, 12)
+    id_length = _vint_length(head, 0, 4)
+    size_length = _vint_length(head, id_length, 8)
+    size = int.from_bytes(head[id_length : id_length + size_length]) & ((1 << 7 * size_length) - 1)
+    unknown = size == (1 << 7 * size_length) - 1
+    return int.from_bytes(head[:id_length]), id_length + size_length, None if unknown else size
+
+
+def _vint_length(head: bytes, at: int, most: int) -> int:
+    if at >= len(head) or not head[at]:
+        raise NotPlayable("an element is torn")
+    length = 9 - head[at].bit_length()
+    if length > most or at + length > len(head):
+        raise NotPlayable("an element is torn")
+    return length
+
+
+def _void(place: int, stop: int) -> Blank:
+    """An id and a size are two bytes at least, so there is room for a Void."""
+    total = stop - place
+    if total < 9:
+        return Blank(place, bytes([_VOID, 0x80 | (total - 2)]), stop)
+    return Blank(place, bytes([_VOID, 0x01]) + (total - 9).to_bytes(7), stop)

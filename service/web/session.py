@@ -1,0 +1,41 @@
+"""The page's session: a key is shown once, and a cookie that no script can read stands for it until it ends."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter, Response
+
+from index.access import Refused
+from service.web.bodies import KeyText
+from service.web.doors import Behind
+from service.web.guard import COOKIE
+from service.web.problems import Problem
+
+router = APIRouter(tags=["session"])
+
+
+@router.post("/v1/session", status_code=204, summary="Show a key, and get a session")
+async def open_session(shown: KeyText, behind: Behind) -> Response:
+    try:
+        key = await asyncio.to_thread(behind.access.check, shown.key)
+    except Refused as refused:
+        raise Problem(401, "bad_key", str(refused)) from refused
+    if key.parent_id is not None:
+        raise Problem(403, "wrong_key", "a session opens no session")
+    ttl_s = behind.settings.session_s
+    _, text = await asyncio.to_thread(
+        lambda: behind.access.create(key.scopes, label="session", ttl_s=ttl_s, parent=key)
+    )
+    answer = Response(status_code=204)
+    answer.set_cookie(
+        COOKIE, text, max_age=int(ttl_s), httponly=True, samesite="strict", secure=behind.settings.secure, path="/"
+    )
+    return answer
+
+
+@router.delete("/v1/session", status_code=204, summary="End the session")
+async def end_session(behind: Behind) -> Response:
+    answer = Response(status_code=204)
+    answer.delete_cookie(COOKIE, path="/")
+    return answer
