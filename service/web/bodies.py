@@ -80,7 +80,7 @@ class UploadState(BaseModel):
     state: State
     revision: int
     searchable: bool
-    """A row of it is in the table, perhaps of an earlier revision."""
+    """Searches find it, perhaps in an earlier revision; what is private is not found."""
     ahead: int | None = None
     """Uploads that are taken up before it, counted up to 1,000; of one that waits."""
     waited_s: float | None = None

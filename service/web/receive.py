@@ -7,7 +7,7 @@ import hashlib
 import json
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -17,10 +17,11 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import ValidationError
 
 from index.access import AlreadyAsked, Key
-from index.ledger import UPLOAD
+from index.ledger import UPLOAD, Item
 from index.records import canonical_json
 from ingest.register import register
 from ingest.uploads import BadFields, Source, named
+from service.library import PUBLIC
 from service.web.bodies import STATES, State, UploadByUri, UploadState, UploadStates, VideoId
 from service.web.doors import Behind, Doors, only
 from service.web.multipart import read_form
@@ -84,11 +85,7 @@ def upload_states(
 ) -> UploadStates:
     wanted = next((ours for ours, theirs in STATES.items() if theirs == state), None)
     items = behind.home.ledger.items(behind.space.id, state=wanted, after=after, limit=limit)
-    now_s = behind.clock()
-    return UploadStates(
-        uploads=[UploadState.of(item, searchable=item.state == "video", now_s=now_s) for item in items],
-        next_after=items[-1].video_id if len(items) == limit else None,
-    )
+    return UploadStates(uploads=_states(behind, items), next_after=items[-1].video_id if len(items) == limit else None)
 
 
 def state_of(behind: Doors, video_id: str) -> UploadState:
@@ -100,9 +97,18 @@ def state_of(behind: Doors, video_id: str) -> UploadState:
     item = behind.home.ledger.item(video_id, behind.space.id)
     if item is None:
         raise Problem(404, "not_found", f"no upload {video_id!r}")
-    searchable = item.state == "video" or bool(behind.library.table.get([video_id]))
-    ahead = behind.home.ledger.ahead_of(item, behind.space.id) if item.state == "waiting" else None
-    return UploadState.of(item, searchable=searchable, now_s=behind.clock(), ahead=ahead)
+    (state,) = _states(behind, [item])
+    if item.state == "waiting":
+        state.ahead = behind.home.ledger.ahead_of(item, behind.space.id)
+    return state
+
+
+def _states(behind: Doors, items: Sequence[Item]) -> list[UploadState]:
+    video_ids = [item.video_id for item in items]
+    uploads, rows = behind.home.ledger.uploads(video_ids), behind.library.table.get(video_ids)
+    found = {one for one in rows if one in uploads and uploads[one].visibility == PUBLIC}
+    now_s = behind.clock()
+    return [UploadState.of(item, searchable=item.video_id in found, now_s=now_s) for item in items]
 
 
 @contextmanager
