@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -26,6 +28,7 @@ from service.web.app import create_app
 from service.web.doors import Doors, scopes_of
 from service.web.guard import OPEN
 from service.web.settings import Settings
+from service.web.worker import _sweep
 
 URL = "http://127.0.0.1"
 
@@ -420,3 +423,28 @@ def test_what_is_not_a_request_of_ours_is_told_kindly(site: Site) -> None:
 def test_ready_says_what_is_there(site: Site) -> None:
     answer = site.http.get("/readyz").json()
     assert (answer["ready"], answer["rows"], answer["ingest"]) == (True, 16, {"state": "none"})
+
+
+def test_a_full_disk_and_a_bug_are_told_apart(drawn_home: Path, drawn: list[SampleClip]) -> None:
+    with opened(drawn_home, drawn) as site:
+        http = TestClient(site.http.app, base_url=URL, raise_server_exceptions=False)
+        headers = {"Authorization": f"Bearer {site.keys['admin']}"}
+        for error, status, kind in (
+            (OSError(28, "No space left on device for blobs"), 507, "disk_full"),
+            (TimeoutError("the ledger is locked"), 503, "busy"),
+            (ValueError("the secret of a stranger"), 500, "bug"),
+        ):
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(Library, "failures", lambda library, error=error: (_ for _ in ()).throw(error))
+                answer = http.get("/v1/failures", headers=headers)
+            assert (answer.status_code, answer.json()["type"]) == (status, f"urn:firstlook:{kind}")
+            assert "secret" not in answer.text
+
+
+def test_what_arrived_half_is_swept_up_after_a_day(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    _sweep(tmp_path, time.time())
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]

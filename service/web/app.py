@@ -12,6 +12,9 @@ GET    /healthz /readyz /metrics
 from __future__ import annotations
 
 import asyncio
+import errno
+import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -28,6 +31,8 @@ from service.web.bodies import ProblemBody
 from service.web.doors import Doors, scopes_of
 from service.web.guard import OPEN, Guard
 from service.web.problems import Problem, on_problem, response
+
+_log = logging.getLogger("firstlook.http")
 
 PARTS = (session, receive, videos, search, operate)
 
@@ -78,6 +83,8 @@ def create_app(doors: Doors, draining: asyncio.Event | None = None) -> FastAPI:
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(OSError, _on_machine)
+    app.add_exception_handler(Exception, _on_bug)
     app.add_middleware(Guard, access=doors.access, settings=doors.settings, draining=draining or asyncio.Event())
     return app
 
@@ -95,10 +102,28 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     kind = {404: "not_found", 405: "wrong_method"}.get(error.status_code, "bad_request")
     problem = Problem(error.status_code, kind, str(error.detail), headers=error.headers)
-    return response(problem, request.state.request_id)
+    return response(problem, _id(request))
+
+
+async def _on_machine(request: Request, error: Exception) -> JSONResponse:
+    """The machine is at its end, and so is what was asked; nothing of it was acknowledged."""
+    _log.error(json.dumps({"event": "machine", "request_id": request.state.request_id, "error": str(error)}))
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return response(Problem(507, "disk_full", "there is no space left; nothing was taken"), _id(request))
+    again = Problem(503, "busy", f"{type(error).__name__}; come again", headers={"Retry-After": "5"})
+    return response(again, _id(request))
+
+
+async def _on_bug(request: Request, error: Exception) -> JSONResponse:
+    """The traceback goes to the log, by the server; strangers hear nothing of it."""
+    return response(Problem(500, "bug", "an error of ours; the log knows it by this request_id"), _id(request))
+
+
+def _id(request: Request) -> str:
+    return str(request.state.request_id)
 
 
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5])
-    return response(Problem(422, "invalid", said), request.state.request_id)
+    return response(Problem(422, "invalid", said), _id(request))

@@ -127,8 +127,8 @@ class Guard:
         if is_open or path in WITHOUT_QUEUE:
             await self._app(scope, limited, send)
             return
-        if _is_upload(scope):  # its time is the network's, and it is written down as it comes
-            await self._in_time(scope, limited, send, self._settings.upload_s)
+        if _is_upload(scope) or _is_download(scope):  # its time is the network's, and it costs little beside
+            await self._in_time(scope, limited, send, self._settings.transfer_s)
             return
         await self._take_room()
         try:
@@ -138,7 +138,7 @@ class Guard:
 
     def _check_host(self, headers: Headers) -> None:
         host = headers.get("host", "")
-        name = host if host.endswith("]") else host.rpartition(":")[0] or host
+        name = (host if host.endswith("]") else host.rpartition(":")[0] or host).lower()
         if name not in self._settings.hosts:
             raise Problem(421, "unknown_host", f"we are called {', '.join(self._settings.hosts)}, not {name[:100]!r}")
 
@@ -204,6 +204,10 @@ class Guard:
 
 def _is_upload(scope: Scope) -> bool:
     return bool(scope["method"] == "POST" and scope["path"] in ("/v1/uploads", "/v1/search/file"))
+
+
+def _is_download(scope: Scope) -> bool:
+    return bool(scope["method"] == "GET" and scope["path"].endswith("/original"))
 
 
 def _shown_key(headers: Headers) -> tuple[str | None, bool]:

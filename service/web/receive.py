@@ -26,6 +26,7 @@ from service.web.bodies import STATES, State, UploadByUri, UploadState, UploadSt
 from service.web.doors import Behind, Doors, only
 from service.web.multipart import read_form
 from service.web.problems import Problem
+from service.web.worker import INCOMING
 
 router = APIRouter(tags=["uploads"])
 FIELDS = ("video_id", "creator_id", "caption", "hashtags", "sound_id", "language", "uploaded_at", "visibility", "extra")
@@ -114,7 +115,7 @@ def _states(behind: Doors, items: Sequence[Item]) -> list[UploadState]:
 @contextmanager
 def _incoming(behind: Doors) -> Iterator[BinaryIO]:
     """A file on the disk of the home, which vanishes when the block ends: by then its bytes are a blob."""
-    folder = behind.home.folder / "incoming"
+    folder = behind.home.folder / INCOMING
     folder.mkdir(exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder) as file:
         yield file  # type: ignore[misc]

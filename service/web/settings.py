@@ -28,8 +28,8 @@ class Settings(BaseModel):
     """Further requests wait so many for so long; whoever comes then is told to come again."""
     waiting_s: float = Field(default=1.0, gt=0)
     answer_s: float = Field(default=30.0, gt=0)
-    """What an answer may take; an upload has `upload_s`."""
-    upload_s: float = Field(default=3_600.0, gt=0)
+    """What an answer may take; a file that comes in or goes out has `transfer_s`."""
+    transfer_s: float = Field(default=3_600.0, gt=0)
     session_s: float = Field(default=12 * 3_600.0, gt=0)
     secure: bool = False
     """A proxy before us ends TLS: cookies are for it alone."""

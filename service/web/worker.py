@@ -8,6 +8,7 @@ it is doing it writes to `worker.json` and `worker.prom` in the home, for `/read
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -34,6 +35,9 @@ LOOK_EVERY_S = 0.5
 TELL_EVERY_S = 5.0
 ERASE_EVERY_S = 300.0
 """Erasing rewrites files of rows, so it is done for many at once; answers leave the erased out from the beginning."""
+INCOMING = "incoming"
+"""The folder in a home that uploads are written to as they come."""
+HALF_ARRIVED_S = 86_400.0
 SILENT_S = 120.0
 """A worker that has said nothing for so long is gone, or has something in hand that hangs."""
 
@@ -102,6 +106,7 @@ class Worker:
             ended = erase_due(self._home, owner_name())
             if ended:
                 _log.info(json.dumps({"event": "erased", "count": ended}))
+            _sweep(self._home.folder / INCOMING, time.time())
             self._erased_s = time.monotonic()
 
     def _tell_if_due(self, state: str) -> None:
@@ -113,6 +118,14 @@ class Worker:
         _replace(self._home.folder / "worker.json", json.dumps(said).encode())
         _replace(self._home.folder / "worker.prom", generate_latest(self._registry))
         self._told_s = time.monotonic()
+
+
+def _sweep(folder: Path, now_s: float) -> None:
+    """Delete what arrived half, when those that were writing it were killed."""
+    for path in folder.glob("*"):
+        with contextlib.suppress(FileNotFoundError):  # it has just arrived
+            if now_s - path.stat().st_mtime > HALF_ARRIVED_S:
+                path.unlink()
 
 
 def _replace(path: Path, data: bytes) -> None:
