@@ -5,7 +5,7 @@ BIN := .venv/bin
 DEMO_HOME ?= firstlook-demo
 VIDEOS ?=
 
-.PHONY: setup demo test test-long lint lock clean
+.PHONY: setup demo serve test test-long lint lock clean
 
 setup: .venv/.ready
 
@@ -25,6 +25,12 @@ setup: .venv/.ready
 
 demo: setup
 	@$(BIN)/python -m service.demo --home $(DEMO_HOME) $(if $(VIDEOS),--videos "$(VIDEOS)")
+
+# The demo library over HTTP, with a key that is printed this once.
+serve: demo
+	@echo "key: $$($(BIN)/firstlook keys create --scope search,uploads,videos --label 'make serve' \
+		--home $(DEMO_HOME)/samples)"
+	@$(BIN)/firstlook serve --home $(DEMO_HOME)/samples
 
 test: setup
 	@$(BIN)/python -m pytest -q

@@ -115,7 +115,7 @@ class Blobs:
             return
         for path, facts in self._remote.find(f"{self._prefix}/{kind}", detail=True).items():
             key = path.removeprefix("/").removeprefix(self._prefix.removeprefix("/")).removeprefix("/")
-            yield Stored(key=key, size=int(facts["size"] or 0), mtime_s=_written_s(facts))
+            yield Stored(key=key, size=int(facts["size"] or 0), mtime_s=written_s(facts))
 
     def spaces(self) -> list[str]:
         """The ids of the spaces that have analyses here."""
@@ -202,7 +202,7 @@ def _walk(folder: Path, key: str) -> Iterator[Stored]:
         yield Stored(key=f"{key}/{entry.name}", size=facts.st_size, mtime_s=facts.st_mtime)
 
 
-def _written_s(facts: dict[str, Any]) -> float:
+def written_s(facts: dict[str, Any]) -> float:
     """When an object was written; each kind of store calls it otherwise, and one that does not say counts as old."""
     for name in ("mtime", "LastModified", "last_modified", "created"):
         value = facts.get(name)

@@ -29,7 +29,7 @@ from index.records import Failure, Space, Upload
 from ingest.pipeline import Crew, Step, work_off
 from ingest.register import register
 from ingest.uploads import Source
-from ingest.uris import local_path
+from ingest.uris import file_at
 
 BY_BUDGET, BY_REQUEST = "by budget", "by request"
 """Who stopped a run."""
@@ -330,7 +330,7 @@ def _lacking(home: Home, space_id: str, only: set[str] | None) -> Iterator[list[
 def _as_source(upload: Upload, home: Home) -> Source:
     said = {one.name: getattr(upload, one.name) for one in fields(Source) if hasattr(upload, one.name)}
     kept = home.blobs.path_of(original_key(upload.content_sha256))
-    path = kept if kept is not None and kept.is_file() else local_path(upload.uri)
+    path = kept if kept is not None and kept.is_file() else file_at(upload.uri) or Path(upload.uri)
     return Source(path=path, origin=upload.uri, **said)
 
 

@@ -14,7 +14,7 @@ from index.blobs import Blobs, analysis_key, original_key
 from index.records import Analysis, Claimed, Failure, Upload, Video
 from ingest.clip import Clip, MediaError
 from ingest.decode import ChildDied
-from ingest.uris import local_path
+from ingest.uris import file_at
 
 LIMITS_OF_THE_FILE = ("cpu_limit", "memory_limit")
 """A child that hits these will hit them again: no second try. Any other death may have been the machine's."""
@@ -109,10 +109,10 @@ def _original(upload: Upload, blobs: Blobs) -> Iterator[Path]:
                 raise
             raise MediaError("original_gone", "erased while it was worked on") from error
         return
-    path = local_path(upload.uri)
-    if not path.is_file():
-        raise MediaError("original_gone", f"{path}: taken in place, and not there any more")
-    with path.open("rb") as file:
+    original = file_at(upload.uri)
+    if original is None:
+        raise MediaError("original_gone", f"{upload.uri}: not kept here, and not there any more")
+    with original.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != upload.content_sha256:
-            raise MediaError("original_changed", f"{path}: taken in place, and changed since; ingest it again")
-    yield path
+            raise MediaError("original_changed", f"{original}: taken in place, and changed since; ingest it again")
+    yield original

@@ -17,7 +17,7 @@ from index.survey import Surveyor, Torn, number_of
 from index.table import TableMissing, TableUnreadable
 from ingest.backfill import ESTIMATE
 from ingest.doctor_case import BATCH, EXAMPLES, Case, Finding, Numbers, batches, readable_uploads
-from ingest.uris import local_path
+from ingest.uris import file_at
 
 ORPHAN_AGE_S = 3_600.0
 """Nothing younger is an orphan: a blob is written before anybody refers to it, and registering holds no lease."""
@@ -214,7 +214,7 @@ def _gone_originals(case: Case, numbers: Numbers) -> list[str]:
         standings = audit.videos_of(case.home.ledger, case.space.id, some)
         ids = [one.video_id for each in standings.values() for one in each if one.state != "failure"]
         for upload in readable_uploads(case, ids).values() if ids else ():
-            if not local_path(upload.uri).is_file():
+            if file_at(upload.uri) is None:
                 lost.append(upload.content_sha256)
     return sorted(set(lost))
 

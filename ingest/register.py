@@ -19,7 +19,7 @@ from index.home import Home
 from index.ledger import UPLOAD, SeenFile
 from index.records import Failure, Upload, canonical_json
 from ingest.uploads import Source, derived_id
-from ingest.uris import local_path
+from ingest.uris import file_at
 
 BATCH = 256
 """Sources registered in one transaction: an fsync a batch, not one a file."""
@@ -209,7 +209,7 @@ def _entry(look: _Look, content: str, firsts: dict[str, Upload]) -> tuple[Upload
 
 def _is_kept(upload: Upload, home: Home) -> bool:
     """Its bytes are here, or still where they were taken in place: another path to them is only another path."""
-    return home.blobs.has(original_key(upload.content_sha256)) or local_path(upload.uri).is_file()
+    return home.blobs.has(original_key(upload.content_sha256)) or file_at(upload.uri) is not None
 
 
 def _unreadable(source: Source, error: OSError) -> Failure:

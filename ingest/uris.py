@@ -21,6 +21,15 @@ def local_path(name: str) -> Path:
     return Path(local_name(name))
 
 
+def file_at(uri: str) -> Path | None:
+    """The file that a URI names, where it is of this machine and still there; uploads may also come from elsewhere."""
+    try:
+        path = local_path(uri)
+    except UnsupportedUri:
+        return None
+    return path if path.is_file() else None
+
+
 def local_name(name: str) -> str:
     """The same as a text: among a million, making paths is what takes longest."""
     address = re.fullmatch(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)(.*)", name, re.DOTALL)

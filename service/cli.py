@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -40,6 +40,7 @@ from service import report
 from service.display import shown
 from service.library import Backfill, EmptyLibrary, Library, Options, Summary, UnknownSpace, UnknownVideo
 from service.metrics import served
+from service.watch import Watch
 
 OURS = 1
 """Exit code for what is not a file's fault."""
@@ -432,6 +433,25 @@ def serve(
         Parent(asked, listening).run(lambda: print(f"firstlook answers at http://{host}:{port}", flush=True))
     except NotReady as error:
         raise click.ClickException(str(error)) from error
+
+
+@cli.command()
+@click.argument("place")
+@click.option("--every", default=5.0, show_default=True, type=click.FloatRange(0.1), help="Seconds between two looks.")
+@click.option("--space", help="Name or id of a space. Default: the home's live one, then local.")
+@click.option("--home", type=click.Path(path_type=Path), help="Default: FIRSTLOOK_HOME, then ./firstlook-data.")
+def watch(place: str, every: float, space: str | None, home: Path | None) -> None:
+    """Make an upload of whatever is dropped into PLACE, a folder or a bucket such as s3://uploads/incoming.
+
+    It writes them down; the worker of firstlook serve works on them. Until Ctrl-C or SIGTERM.
+    """
+
+    def tell(new: Set[str]) -> None:
+        print(f"{len(new)} new in {place}", file=sys.stderr)
+
+    with Library.open(home, space=space) as library, _stoppable() as stop:
+        library.settle_space()
+        Watch(place, library.home, library.space.id).run(stop, every_s=every, on_new=tell)
 
 
 @cli.group()
