@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.records import Space
+from index import quick
+from index.records import Space, Video
 from index.rows import UNIT_LENGTH_TOLERANCE, modalities_of
 from index.table import Block, Snapshot, VideoTable, split_words
 from index.where import Filter
@@ -92,13 +93,50 @@ class Searcher:
 
     Keeps the vectors of all rows in memory while there is no vector index (4 bytes a dimension and row: 100 MB at
     50,000 rows of 512), and after a commit reads only the files that are new.
+
+    Args:
+        table: to search.
+        exact_rows: up to so many rows are kept in memory and scored exactly even where there is an index: for whoever
+            answers again and again. 6 bytes a dimension and row.
     """
 
-    def __init__(self, table: VideoTable) -> None:
+    def __init__(self, table: VideoTable, *, exact_rows: int = 0) -> None:
         self.table = table
+        self._exact_rows = exact_rows
+        self._halving = exact_rows > 0 and quick.is_worth_it()
         self._lock = threading.Lock()
-        self._blocks: dict[str, Block] = {}
+        self._blocks: dict[str, tuple[Block, Any]] = {}
         self._rows: _Rows | None = None
+
+    def vectors_of(self, video_id: str) -> dict[str, NDArray[np.float32]] | None:
+        """Modality -> unit vector of a video of the table; None: no such row."""
+
+        def work(snapshot: Snapshot) -> dict[str, NDArray[np.float32]] | None:
+            if self._asks_index(snapshot):
+                row = snapshot.get([video_id]).get(video_id)
+                return None if row is None else dict(row.vectors)
+            rows = self._all_rows(snapshot)
+            place = rows.place_of(video_id)
+            return (
+                None if place is None else _apart(rows.vectors(np.array([place]))[0], rows.present[place], rows.space)
+            )
+
+        return self.table.read(work)
+
+    def videos(self, video_ids: Sequence[str]) -> dict[str, Video]:
+        """The rows of these videos; ids without one are not in it."""
+
+        def work(snapshot: Snapshot) -> dict[str, Video]:
+            if self._asks_index(snapshot):
+                return snapshot.get(video_ids)
+            rows = self._all_rows(snapshot)
+            places = [place for name in video_ids if (place := rows.place_of(name)) is not None]
+            return snapshot.at(rows.row_ids[places].tolist())
+
+        return self.table.read(work)
+
+    def _asks_index(self, snapshot: Snapshot) -> bool:
+        return snapshot.has_vector_index and snapshot.count() > self._exact_rows
 
     def search(self, query: Query) -> list[Hit]:
         """At most `query.k` hits, best first, ties by id.
@@ -155,7 +193,7 @@ class Searcher:
 
     def _answer(self, wanted: Sequence[_Wanted], bulk: bool) -> list[list[Hit]]:
         def work(snapshot: Snapshot) -> list[list[Hit]]:
-            if snapshot.has_vector_index and not bulk:
+            if self._asks_index(snapshot) and not bulk:
                 return [_search_indexed(one, snapshot) for one in wanted]
             return _search_all(wanted, self._all_rows(snapshot), snapshot)
 
@@ -165,9 +203,14 @@ class Searcher:
         with self._lock:
             if self._rows is None or self._rows.version != snapshot.version:
                 fragments = snapshot.fragments()
-                self._blocks = {f.key: self._blocks.get(f.key) or snapshot.block(f) for f in fragments}
-                self._rows = _Rows(list(self._blocks.values()) or [snapshot.block_of(_NO_ROWS)], snapshot.version)
+                self._blocks = {f.key: self._blocks.get(f.key) or self._read(snapshot.block(f)) for f in fragments}
+                kept = list(self._blocks.values()) or [self._read(snapshot.block_of(_NO_ROWS))]
+                halves = [half for _, half in kept] if self._halving else None
+                self._rows = _Rows([block for block, _ in kept], snapshot, halves)
             return self._rows
+
+    def _read(self, block: Block) -> tuple[Block, Any]:
+        return block, quick.halved(block.vectors) if self._halving else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +239,7 @@ def probe(snapshot: Snapshot, *, rows: int, k: int = 10, seed: int = 0) -> Probe
             names.append(video_id)
     exact: list[list[float]] = [[] for _ in wanted]
     for fragment in snapshot.fragments():
-        block = _Rows([snapshot.block(fragment)], snapshot.version)
+        block = _Rows([snapshot.block(fragment)], snapshot)
         for start in range(0, len(wanted), QUERIES_AT_ONCE):
             answers = _search_all(wanted[start : start + QUERIES_AT_ONCE], block, snapshot)
             for i, hits in enumerate(answers, start):
@@ -217,17 +260,20 @@ _NO_ROWS: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
 class _Rows:
     """Rows to score, as if they were one block."""
 
-    def __init__(self, blocks: Sequence[Block], version: int) -> None:
-        self.version = version
-        self.blocks = blocks
+    def __init__(self, blocks: Sequence[Block], snapshot: Snapshot, halves: Sequence[Any] | None = None) -> None:
+        self.version, self.space = snapshot.version, snapshot.space
+        self.blocks, self._halves = blocks, halves
         self.starts = np.cumsum([0] + [len(block.row_ids) for block in blocks])
         self.row_ids = np.concatenate([block.row_ids for block in blocks])  # (n,), ascending
         self.video_ids = np.concatenate([block.video_ids for block in blocks])
         self.present = np.concatenate([block.present for block in blocks])  # (n, modalities)
         self._masks: dict[str, NDArray[np.bool_]] = {}
+        self._places: dict[str, int] | None = None
 
     def products(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
         """(queries, rows): dot products with rows of `queries`, (queries, sum of dims)."""
+        if self._halves is not None:
+            return np.concatenate([quick.products(queries, half) for half in self._halves], axis=1)
         return np.concatenate([queries @ block.vectors.T for block in self.blocks], axis=1)
 
     def vectors(self, at: NDArray[np.intp]) -> NDArray[np.float32]:
@@ -237,6 +283,12 @@ class _Rows:
         for b in set(of_block.tolist()):
             vectors[of_block == b] = self.blocks[b].vectors[at[of_block == b] - self.starts[b]]
         return vectors
+
+    def place_of(self, video_id: str) -> int | None:
+        """Which row a video is."""
+        if self._places is None:
+            self._places = {name: place for place, name in enumerate(self.video_ids.tolist())}
+        return self._places.get(video_id)
 
     def mask(self, snapshot: Snapshot, sql: str) -> NDArray[np.bool_]:
         """(n,) true for the rows that `sql` selects. Kept: most queries select the same."""
@@ -320,7 +372,7 @@ def _search_indexed(one: _Wanted, snapshot: Snapshot) -> list[Hit]:
         if pattern & asked:
             sql = f"present = {pattern}" + (f" AND {selection}" if selection else "")
             candidates.append(snapshot.nearest(fused, count, sql))
-    rows = _Rows([snapshot.block_of(np.unique(np.concatenate(candidates)))], snapshot.version)
+    rows = _Rows([snapshot.block_of(np.unique(np.concatenate(candidates)))], snapshot)
     share = _share_of_rows(rows, word_rows, shares)
     return _hits(one, rows, np.arange(len(rows.row_ids)), share)
 

@@ -364,6 +364,13 @@ class Snapshot:
     def ids(self, sql: str | None = None) -> list[str]:
         return sorted(self.dataset.to_table(columns=["video_id"], filter=sql)["video_id"].to_pylist())
 
+    def at(self, row_ids: Sequence[int]) -> dict[str, Video]:
+        """The videos of some rows, by where they lie: ids have to be looked for, a place has not."""
+        if not len(row_ids):
+            return {}
+        table = self.dataset.to_table(filter=f"_rowid IN ({_listed(np.asarray(row_ids))})")
+        return {video.upload.video_id: video for video in from_arrow(table, self.space)}
+
     def get(self, video_ids: Sequence[str]) -> dict[str, Video]:
         found: dict[str, Video] = {}
         for some in _pieces(video_ids, IDS_PER_QUERY):

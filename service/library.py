@@ -31,7 +31,7 @@ from index.blobs import thumbnail_key
 from index.home import Home
 from index.ledger import BACKFILL, UPLOAD, Job
 from index.records import Failure, Space, Video
-from index.search import Hit, Query, QueryError, Searcher
+from index.search import Query, QueryError, Searcher
 from index.table import VideoTable
 from index.where import WhereError, parse
 from ingest import backfill, pipeline, uploads
@@ -49,6 +49,8 @@ from ingest.uploads import Source
 from service.export import export, write_neighbours
 
 PUBLIC = "public"
+EXACT_ROWS = 300_000
+"""So many rows a server keeps in memory and scores exactly, a gigabyte at 512 dimensions; beyond, the index answers."""
 WITHHELD_SPARE = 16
 """So many more hits are asked for than are wanted: the ledger may withhold some that the table still has."""
 
@@ -179,6 +181,7 @@ class Library:
         self._search: Searcher | None = None
         self._pool: DecodePool | None = None
         self._words: TextEncoder | None = None
+        self._exact_rows = 0
 
     @classmethod
     def open(
@@ -246,9 +249,10 @@ class Library:
         self._settle_space(Options(), Listener())
 
     def warm_up(self) -> None:
-        """Load what the first answer would wait for: the encoder of words, and the rows."""
+        """Load what the first answer would wait for, and keep in memory what every answer needs: for a server."""
         self._text().encode(["warm"])
-        self._searcher().table.count()
+        self._exact_rows, self._search = EXACT_ROWS, None
+        self._searcher().vectors_of("")
 
     @property
     def table(self) -> VideoTable:
@@ -599,7 +603,7 @@ class Library:
 
     def _searcher(self) -> Searcher:
         if self._search is None:
-            self._search = Searcher(self._home.table(self.space))
+            self._search = Searcher(self._home.table(self.space), exact_rows=self._exact_rows)
         return self._search
 
     def _query(self, asked: Mapping[str, Any], k: int, where: str | None, weights: Mapping[str, float] | None) -> Query:
@@ -634,19 +638,18 @@ class Library:
             return self._home.ledger.video_with(hashlib.file_digest(file, "sha256").hexdigest(), self.space.id)
 
     def _vectors_of(self, video_id: str) -> Mapping[str, NDArray[np.float32]]:
-        found = self._searcher().table.get([video_id])
-        if video_id not in found:
+        found = self._searcher().vectors_of(video_id)
+        if found is None:
             raise UnknownVideo(f"no video {video_id!r} in {self.space.id}")
-        return found[video_id].vectors
+        return found
 
     def _found(self, query: Query, offset: int = 0) -> list[Match]:
+        """Hits with their rows. The ledger has the last word: what was erased or made private since is none."""
         hits = self._searcher().search(replace(query, k=offset + query.k + WITHHELD_SPARE))
-        return self._matches(hits)[offset : offset + query.k]
-
-    def _matches(self, hits: Sequence[Hit]) -> list[Match]:
-        """The rows of hits, as the ledger knows them now: what was erased or made private since is none."""
-        video_ids = [hit.video_id for hit in hits]
-        rows, uploads = self._searcher().table.get(video_ids), self._home.ledger.uploads(video_ids)
+        uploads = self._home.ledger.uploads([hit.video_id for hit in hits])
+        shown = [hit for hit in hits if hit.video_id in uploads and uploads[hit.video_id].visibility == PUBLIC]
+        shown = shown[offset : offset + query.k]
+        rows = self._searcher().videos([hit.video_id for hit in shown])
         return [
             Match(
                 video_id=hit.video_id,
@@ -654,8 +657,8 @@ class Library:
                 modalities=hit.modalities,
                 video=replace(rows[hit.video_id], upload=uploads[hit.video_id]),
             )
-            for hit in hits
-            if hit.video_id in rows and hit.video_id in uploads and uploads[hit.video_id].visibility == PUBLIC
+            for hit in shown
+            if hit.video_id in rows
         ]
 
     # Looking -----------------------------------------------------------------------------------------------------

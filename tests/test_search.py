@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from test_table import SPACE, unit, video
 
+from index import quick
 from index.records import MODALITIES, Space, Tag, Video
 from index.search import WORDS, Hit, Query, Searcher
 from index.table import Upkeep, VideoTable
@@ -255,6 +256,44 @@ def test_the_vector_index_finds_what_the_exact_search_finds(tmp_path: Path) -> N
     late = Query(vectors=dict(videos[3_500].vectors), words="w0", where=parse("video_id >= 'v3000'"), k=3)
     assert Searcher(table).search(late)[0].modalities[WORDS] == pytest.approx(0.5)
     assert ids(Searcher(table).search(Query(words="w7", k=9))) == [f"v{i:04}" for i in range(7, 4_000, 500)]
+
+
+def test_a_server_that_keeps_rows_in_memory_answers_exactly_beside_an_index(tmp_path: Path) -> None:
+    rng = np.random.default_rng(13)
+    rows = {f"v{i:04}": random_vectors(rng) for i in range(2_200)}
+    table = VideoTable.open(tmp_path, WIDE)
+    table.upsert([video(name, vectors, space=WIDE) for name, vectors in rows.items()])
+    assert table.optimize_if_due(Upkeep(vector_index_rows=2_000))
+    kept, indexed, small = Searcher(table, exact_rows=10_000), Searcher(table), Searcher(table, exact_rows=100)
+    for _ in range(20):
+        query = random_vectors(rng)
+        hits = kept.search(Query(vectors=query, k=10))
+        assert [hit.score for hit in hits] == pytest.approx(
+            [score for _, score in referee(query, rows, WIDE.weights)[:10]], abs=1e-6
+        )
+    for name in ("v0000", "v2199"):
+        for one in (kept, indexed, small):
+            found = one.vectors_of(name)
+            assert found is not None
+            assert {part: vector.tolist() for part, vector in found.items()} == {
+                part: vector.tolist() for part, vector in rows[name].items()
+            }
+    for one in (kept, indexed, small):
+        found_rows = one.videos(["v0003", "nobody", "v0001"])
+        assert sorted(found_rows) == ["v0001", "v0003"]
+        assert found_rows["v0003"].vectors.keys() == rows["v0003"].keys()
+    assert [one.vectors_of("nobody") for one in (kept, indexed, small)] == [None] * 3
+    table.delete(["v0000"])
+    assert kept.vectors_of("v0000") is None
+
+
+@pytest.mark.skipif(not quick.is_worth_it(), reason="this processor multiplies no bfloat16")
+def test_a_first_pass_in_halves_is_good_to_three_digits() -> None:
+    rng = np.random.default_rng(2)
+    rows = rng.standard_normal((500, 512)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    found = quick.products(rows[:7], quick.halved(rows))
+    assert np.abs(found - rows[:7] @ rows.T).max() < 5e-3
 
 
 def test_threads_get_the_same_hits_as_one(tmp_path: Path) -> None:
