@@ -32,7 +32,11 @@ class Refused(Exception):
 
 
 class AlreadyAsked(Exception):
-    """The same idempotency key came with another request, or while the first is being worked on."""
+    """The same idempotency key came with another request."""
+
+
+class StillAsked(AlreadyAsked):
+    """The same request is being worked on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,13 +81,15 @@ class Access:
         if not wanted:
             raise ValueError(f"a key wants a scope of {', '.join(SCOPES)}, got none")
         now = self._clock()
+        ends = [now + ttl_s] if ttl_s is not None else []
+        ends += [parent.expires_s] if parent is not None and parent.expires_s is not None else []
         key = Key(
             key_id=secrets.token_hex(6),
             scopes=wanted,
             label=label,
             parent_id=parent.key_id if parent else None,
             created_s=now,
-            expires_s=now + ttl_s if ttl_s is not None else None,
+            expires_s=min(ends, default=None),
             revoked_s=None,
         )
         secret = secrets.token_urlsafe(32)
@@ -141,7 +147,8 @@ class Access:
             The id of the video, where the same request was answered before; None: it is to be worked on.
 
         Raises:
-            AlreadyAsked: the idempotency key came with another request, or the first is being worked on.
+            AlreadyAsked: the idempotency key came with another request.
+            StillAsked: the first is being worked on.
         """
         table, now = schema.requests, self._clock()
         this = (table.c.key_id == key.key_id, table.c.idempotency_key == idempotency_key)
@@ -159,7 +166,7 @@ class Access:
         if row["said_sha256"] != _digest(said):
             raise AlreadyAsked("this Idempotency-Key came with another request before")
         if row["video_id"] is None:
-            raise AlreadyAsked("the first request with this Idempotency-Key is still being worked on")
+            raise StillAsked("the first request with this Idempotency-Key is still being worked on")
         return str(row["video_id"])
 
     def finish(self, key: Key, idempotency_key: str, video_id: str | None) -> None:

@@ -102,6 +102,7 @@ class Erasure:
     revision: int
     """The last one with this content; rows of later ones are another upload's."""
     content_sha256: str
+    asked_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,6 +302,7 @@ class Ledger:
         """These are gone from tables and blobs."""
         with self._write() as connection:
             for one in done:
+                # by when it was asked too: it may have been asked again since
                 this = [_erasures.c[name] == getattr(one, name) for name in Erasure.__slots__]
                 connection.execute(sql.update(_erasures).where(*this).values(done_s=self._clock()))
 
@@ -308,14 +310,18 @@ class Ledger:
         """These were being worked on when they were erased: what came of it has to go too."""
         with self._write() as connection:
             for upload in uploads:
-                erasure = {name: getattr(upload, name) for name in Erasure.__slots__}
-                self._upsert(connection, _erasures, erasure | {"asked_s": self._clock(), "done_s": None})
+                erasure = {"video_id": upload.video_id, "revision": upload.revision}
+                erasure |= {"content_sha256": upload.content_sha256, "asked_s": self._clock(), "done_s": None}
+                self._upsert(connection, _erasures, erasure)
 
-    def contents_in_use(self, contents: Sequence[str]) -> set[str]:
-        """Those of these contents that some upload has."""
-        query = sql.select(_uploads.c.content_sha256).where(_uploads.c.content_sha256.in_(contents)).distinct()
-        with self._read() as connection:
-            return set(connection.scalars(query))
+    def while_unused(self, content_sha256: str, act: Callable[[], None]) -> bool:
+        """Do something while no upload has this content and none can be registered; whether it was done."""
+        query = sql.select(sql.exists().where(_uploads.c.content_sha256 == content_sha256))
+        with self._write() as connection:
+            if connection.scalar(query):
+                return False
+            act()
+            return True
 
     def lacking(self, space_id: str, *, after: str = "", limit: int = 5_000) -> tuple[str | None, list[str]]:
         """Uploads that a space does not know in their latest revision, a page at a time.

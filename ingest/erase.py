@@ -7,6 +7,7 @@ with the bytes of their files, then blobs that nobody else has, and last the ent
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from index.blobs import analysis_key, original_key, thumbnail_key
 from index.home import Home
@@ -32,30 +33,33 @@ def erase_due(home: Home, owner: str) -> int:
     spaces = home.ledger.spaces()
     for space in spaces:
         _erase_rows(home, space, due, owner)
-    unused = {one.content_sha256 for one in due}
-    unused -= home.ledger.contents_in_use(sorted(unused))
-    for content in sorted(unused):
-        _erase_blobs(home, content, spaces)
+    for content in sorted({one.content_sha256 for one in due}):
+        pictures = _pictures_of(content, home, spaces)
+        home.ledger.while_unused(content, partial(_erase_blobs, home, content, spaces, pictures))
     home.ledger.end_erasures(due)
     return len(due)
 
 
 def _erase_rows(home: Home, space: Space, due: Sequence[Erasure], owner: str) -> None:
-    table = home.table(space)
+    """Also where no row is left to be seen: a deletion only hides, and its bytes stay until files are rewritten."""
     last = {one.video_id: one.revision for one in sorted(due, key=lambda one: one.revision)}
-    rows = table.get(last)
-    gone = [video_id for video_id, video in rows.items() if video.upload.revision <= last[video_id]]
-    if gone:
-        with leased(home.ledger, space.id, owner, ttl_s=UPKEEP_LEASE_S):
-            table.erase(gone)
+    with leased(home.ledger, space.id, owner, ttl_s=UPKEEP_LEASE_S):
+        table = home.table(space)
+        rows = table.get(last)
+        table.erase(video_id for video_id, video in rows.items() if video.upload.revision <= last[video_id])
 
 
-def _erase_blobs(home: Home, content: str, spaces: Sequence[Space]) -> None:
-    """Thumbnails first, since only the analysis knows which they are."""
+def _pictures_of(content: str, home: Home, spaces: Sequence[Space]) -> list[str]:
+    """Thumbnails that only this content has; its analyses are the ones who know which they are."""
+    analyses = (stored_analysis(content, home.blobs, space.id) for space in spaces)
+    names = {analysis.thumbnail_sha256 for analysis in analyses if analysis is not None}
+    tables = [home.table(space) for space in spaces]
+    return [name for name in names if name and not any(table.ids(f"thumbnail_sha256 = '{name}'") for table in tables)]
+
+
+def _erase_blobs(home: Home, content: str, spaces: Sequence[Space], pictures: Sequence[str]) -> None:
+    for name in pictures:
+        home.blobs.delete(thumbnail_key(name))
     for space in spaces:
-        analysis = stored_analysis(content, home.blobs, space.id)
-        picture = analysis.thumbnail_sha256 if analysis else None
-        if picture and not any(home.table(one).ids(f"thumbnail_sha256 = '{picture}'") for one in spaces):
-            home.blobs.delete(thumbnail_key(picture))
         home.blobs.delete(analysis_key(content, space.id))
     home.blobs.delete(original_key(content))

@@ -153,11 +153,21 @@ def _register(
     firsts = {video_id: first for video_id, first in firsts.items() if _is_kept(first, home)}
     entries = [_entry(look, content, firsts) for look, content in contents]
     standings = home.ledger.register(entries, space_id, priority=priority)
+    if not in_place:
+        _put_back_erased(contents, home)
     for (_, file), standing in zip(entries, standings, strict=True):
         given.add(standing.video_id, needs_work=standing.state in ("waiting", "leased"))
         if file.extra:
             given.extra_paths[file.path] = standing.video_id
     return failures
+
+
+def _put_back_erased(contents: Sequence[tuple[_Look, str]], home: Home) -> None:
+    """The same bytes may have been erased, as another upload's, between their copy and their registration."""
+    for look, content in contents:
+        if not home.blobs.has(original_key(content)):
+            with look.source.path.open("rb") as file:
+                home.blobs.put_original(file)
 
 
 def _take_in(looks: Sequence[_Look], home: Home, *, in_place: bool) -> tuple[list[tuple[_Look, str]], list[Failure]]:

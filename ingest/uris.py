@@ -27,7 +27,7 @@ def file_at(uri: str) -> Path | None:
         path = local_path(uri)
     except UnsupportedUri:
         return None
-    return path if path.is_file() else None
+    return path if os.path.isfile(path) else None  # which takes a name too long for one that is not there
 
 
 def local_name(name: str) -> str:

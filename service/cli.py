@@ -410,7 +410,7 @@ def serve(
     """
     from service.web.asked import Asked  # FastAPI and uvicorn: only this command pays for them
     from service.web.serve import NotReady, Parent, bind, check_reach
-    from service.web.settings import Settings
+    from service.web.settings import Settings, as_host
 
     logging.getLogger("firstlook").setLevel(logging.INFO)
     try:
@@ -424,7 +424,7 @@ def serve(
     port = listening.getsockname()[1]
     known = Settings()
     settings = known.model_copy(
-        update={"hosts": (*known.hosts, host, *names), "stores": tuple(stores), "secure": behind_tls}
+        update={"hosts": (*known.hosts, *map(as_host, (host, *names))), "stores": tuple(stores), "secure": behind_tls}
     )
     asked = Asked(
         home=folder, space=space_id, workers=workers, processes=processes, ingest=not no_ingest, settings=settings

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 
 from index.blobs import thumbnail_key
 from index.home import Home
-from index.ledger import BACKFILL, UPLOAD, Job
+from index.ledger import BACKFILL, UPLOAD, Job, owner_name
 from index.records import Failure, Space, Video
 from index.search import Query, QueryError, Searcher
 from index.table import VideoTable
@@ -41,6 +42,7 @@ from ingest.decode import DecodePool
 from ingest.decode_wire import Limits
 from ingest.doctor import Report, examine
 from ingest.encode import Encoders, TextEncoder
+from ingest.erase import erase_due
 from ingest.pipeline import Engine, Step, Threads
 from ingest.query import of_file, of_words
 from ingest.register import Given
@@ -182,6 +184,7 @@ class Library:
         self._pool: DecodePool | None = None
         self._words: TextEncoder | None = None
         self._exact_rows = 0
+        self._making = threading.RLock()  # models and pools are made once, whoever asks first
 
     @classmethod
     def open(
@@ -301,6 +304,7 @@ class Library:
             on_registered=listener.on_registered,
             on_step=listener.on_step,
         )
+        erase_due(self._home, owner_name())
         for video_id in _again:
             given.add(video_id, needs_work=True)
         return self._summary(given, time.monotonic() - started)
@@ -483,19 +487,21 @@ class Library:
 
     def _encoders(self, threads: int, listener: Listener | None = None) -> Encoders:
         """Load the encoders of the space, once."""
-        if self._opened is None:
-            self._opened, self._space = open_space(self._recipe, threads=threads, recorded=self._space)
-            self._home.ledger.add_space(self._space)
-            (listener or Listener()).on_message(describe(self._space, self._opened))
-        return self._opened
+        with self._making:
+            if self._opened is None:
+                self._opened, self._space = open_space(self._recipe, threads=threads, recorded=self._space)
+                self._home.ledger.add_space(self._space)
+                (listener or Listener()).on_message(describe(self._space, self._opened))
+            return self._opened
 
     def _text(self) -> TextEncoder:
         """The text encoder alone, which is all that words need."""
         if self._opened is not None:
             return self._opened.text
-        if self._words is None:
-            self._words = open_text(self.space)
-        return self._words
+        with self._making:
+            if self._words is None:
+                self._words = open_text(self.space)
+            return self._words
 
     @contextmanager
     def _threads(self, home: Home, options: Options, listener: Listener, down_to: int) -> Iterator[pipeline.Crew]:
@@ -602,9 +608,10 @@ class Library:
         return write_neighbours(Path(out), self._searcher().neighbours(k), list(self.space.dims))
 
     def _searcher(self) -> Searcher:
-        if self._search is None:
-            self._search = Searcher(self._home.table(self.space), exact_rows=self._exact_rows)
-        return self._search
+        with self._making:
+            if self._search is None:
+                self._search = Searcher(self._home.table(self.space), exact_rows=self._exact_rows)
+            return self._search
 
     def _query(self, asked: Mapping[str, Any], k: int, where: str | None, weights: Mapping[str, float] | None) -> Query:
         by = {name: asked[name] for name in ("video", "file", "text") if asked.get(name) is not None}
@@ -627,8 +634,9 @@ class Library:
         known = self._video_with_bytes_of(Path(value))
         if known is not None:
             return replace(query, vectors=self._vectors_of(known))
-        if self._pool is None:
-            self._pool = DecodePool(1, sampling=self._recipe.sampling, stills=True)
+        with self._making:
+            if self._pool is None:
+                self._pool = DecodePool(1, sampling=self._recipe.sampling, stills=True)
         vectors = of_file(Path(value), self._pool, self._encoders(1), self.space)
         return replace(query, vectors=vectors, weights=weights or FILE_QUERY_WEIGHTS)
 

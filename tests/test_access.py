@@ -89,6 +89,15 @@ def test_a_session_ends_with_the_key_that_opened_it(access: Access) -> None:
     assert session.key_id != key.key_id
 
 
+def test_a_session_expires_with_its_key(access: Access, clock: Clock) -> None:
+    key, _ = access.create(["search"], ttl_s=60)
+    session, text = access.create(key.scopes, ttl_s=3_600, parent=key)
+    assert session.expires_s == key.expires_s
+    clock.now_s += 61
+    with pytest.raises(Refused, match="expired"):
+        access.check(text)
+
+
 @pytest.mark.parametrize(("scopes", "said"), [([], "wants a scope"), (["search", "all"], "no scope all")])
 def test_a_key_for_nothing_or_for_what_there_is_not_is_not_made(access: Access, scopes: list[str], said: str) -> None:
     with pytest.raises(ValueError, match=said):

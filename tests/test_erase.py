@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fakes import SPACE, FakeDecoder, fake_crew
 
-from index.blobs import analysis_key, original_key
+from index.blobs import Blobs, analysis_key, original_key
 from index.home import Home
 from index.ledger import LeaseLost, Ledger
 from index.records import Upload
@@ -106,6 +106,54 @@ def test_a_kill_between_the_steps_loses_nothing(home: Home, folder: Path, monkey
             erase_due(home, ME)
     assert erase_due(home, ME) == 1
     assert blobs_of(home) == set()
+
+
+def test_bytes_that_come_again_while_they_are_erased_are_kept(
+    home: Home, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(home, folder, "a", "clip 1")
+    work(home)
+    home.ledger.erase("a")
+    copied, was = Blobs.put_original, Ledger.register
+
+    def erase_between(ledger: Ledger, *arguments: object, **named: object) -> object:
+        erase_due(home, ME)  # after the copy, before anybody knows whose it is
+        return was(ledger, *arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Ledger, "register", erase_between)
+    put(home, folder, "b", "clip 1")
+    assert copied is Blobs.put_original
+    work(home)
+    assert home.table(SPACE).ids() == ["b"]
+    assert len(list(home.blobs.stored("original"))) == 1
+
+
+def test_what_was_only_hidden_leaves_the_disk_too(home: Home, folder: Path) -> None:
+    put(home, folder, "a", "clip 1")
+    put(home, folder, "b", "clip 2")
+    home.ledger.edit("a", caption="zyzzyva")
+    work(home)
+    home.table(SPACE).delete(["a"])
+    home.ledger.erase("a")
+    erase_due(home, ME)
+    kept = b"".join(path.read_bytes() for path in (home.folder / "tables").rglob("*") if path.is_file())
+    assert b"zyzzyva" not in kept
+
+
+def test_what_is_erased_again_meanwhile_stays_due(home: Home, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(home, folder, "a", "clip 1")
+    work(home)
+    (row,) = home.table(SPACE).get(["a"]).values()
+    home.ledger.erase("a")
+    ended = Ledger.end_erasures
+
+    def commit_first(ledger: Ledger, done: object) -> None:
+        Committer(home, SPACE, "other@here:1:0.00").commit([row])
+        ended(ledger, done)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Ledger, "end_erasures", commit_first)
+    erase_due(home, ME)
+    assert len(home.ledger.erasures_due()) == 1
 
 
 def test_an_edit_is_a_new_revision_and_decodes_nothing(home: Home, folder: Path) -> None:

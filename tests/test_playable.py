@@ -68,11 +68,18 @@ def test_a_track_that_is_neither_picture_nor_sound_is_blanked() -> None:
     def track(kind: bytes, payload: bytes) -> bytes:
         return box(b"trak", box(b"mdia", box(b"hdlr", bytes(8) + kind + bytes(12)) + box(b"minf", payload)))
 
-    data = box(b"ftyp", b"isom" + bytes(4)) + box(b"moov", track(b"vide", b"pictures") + track(b"meta", b"places"))
-    shown = played(data)
-    assert b"pictures" in shown
-    assert b"places" not in shown
-    assert shown.count(b"free") == 1
+    start = box(b"ftyp", b"isom" + bytes(4)) + box(b"mdat", b"a picture+48.8577+002.2950another+48.8577+002.2951")
+    sizes = box(b"stsz", bytes(8) + (2).to_bytes(4) + (17).to_bytes(4) * 2)
+    places = start.index(b"+48"), start.rindex(b"+48")
+    offsets = box(b"stco", bytes(4) + (2).to_bytes(4) + b"".join(place.to_bytes(4) for place in places))
+    runs = box(b"stsc", bytes(4) + (1).to_bytes(4) + b"".join(number.to_bytes(4) for number in (1, 1, 1)))
+    log = track(b"meta", box(b"stbl", sizes + offsets + runs))
+    shown = played(start + box(b"moov", track(b"vide", b"a film") + log) + box(b"skip", b"GPS of a maker"))
+    for kept in (b"a picture", b"another", b"a film"):
+        assert kept in shown
+    for hidden in (b"48.8577", b"GPS"):
+        assert hidden not in shown
+    assert shown.count(b"free") == 2
 
 
 def test_large_sizes_are_kept_as_they_are_written() -> None:

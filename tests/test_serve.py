@@ -108,6 +108,9 @@ def test_what_dies_is_started_again_and_children_end_with_their_parent(running: 
     ):
         assert time.monotonic() < deadline, running.log.read_text()
         time.sleep(0.2)
+    while running.log.read_text().count("ingest_ready") < 1:  # the new one has loaded, so it hears us
+        assert time.monotonic() < deadline, running.log.read_text()
+        time.sleep(0.2)
     children = running.children()
     os.kill(running.parent.pid, signal.SIGKILL)
     assert psutil.wait_procs(children, timeout=20)[1] == []

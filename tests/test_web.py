@@ -19,6 +19,7 @@ from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
 from index.access import SCOPES, Access
+from index.access import Refused as NoSuchKey
 from ingest.erase import erase_due
 from ingest.samples import SampleClip
 from service.client import Client, Refused
@@ -177,6 +178,16 @@ def test_a_session_is_a_cookie_that_no_script_reads_and_no_other_site_uses(site:
     site.http.cookies.clear()
 
 
+def test_a_session_that_is_ended_opens_nothing(site: Site) -> None:
+    answer = site.http.post("/v1/session", json={"key": site.keys["admin"]})
+    text = answer.headers["set-cookie"].partition("=")[2].partition(";")[0]
+    site.http.cookies.clear()
+    shown = {"Cookie": f"firstlook_session={text}"}
+    assert site.http.delete("/v1/session", headers=shown).status_code == 204
+    with pytest.raises(NoSuchKey, match="revoked"):
+        site.doors.access.check(text)
+
+
 def test_every_answer_says_what_a_browser_may_do_with_it(site: Site) -> None:
     for path in ("/healthz", "/v1/failures", "/nowhere"):
         answer = site.ask("GET", path)
@@ -250,6 +261,23 @@ def test_a_file_at_fault_is_a_failure_with_its_reason_and_may_be_tried_again(own
     assert [one.video_id for one in firstlook.states("waiting")] == ["bad"]
 
 
+def test_the_same_bytes_under_other_words_want_an_id_of_their_own(own: Site) -> None:
+    firstlook = own.client("uploads")
+    first = firstlook.upload(BytesIO(b"some bytes"), caption="mine")
+    with pytest.raises(Refused) as refused:
+        firstlook.upload(BytesIO(b"some bytes"), caption="no, mine", visibility="private")
+    assert (refused.value.status, refused.value.kind) == (409, "same_bytes")
+    assert firstlook.upload(BytesIO(b"some bytes")).video_id == first.video_id
+    assert firstlook.upload(BytesIO(b"some bytes"), video_id="own", caption="mine").video_id == "own"
+
+
+@pytest.mark.parametrize("video_id", ["猫", "a/b", "50% off?", "#1", "a b"])
+def test_any_id_has_links_that_lead_to_it(own: Site, video_id: str) -> None:
+    state = own.client("uploads").upload(BytesIO(b"not a video"), video_id=video_id)
+    assert own.ask("GET", state.links.state).json()["video_id"] == video_id
+    assert own.client().state(video_id).video_id == video_id
+
+
 @pytest.mark.parametrize(
     ("fields", "kind"),
     [
@@ -257,6 +285,9 @@ def test_a_file_at_fault_is_a_failure_with_its_reason_and_may_be_tried_again(own
         ({"uploaded_at": "yesterday"}, "bad_uploaded_at"),
         ({"colour": "red"}, "unknown_field"),
         ({"extra": "[1]"}, "bad_extra"),
+        ({"extra": "[" * 60_000}, "bad_extra"),
+        ({"video_id": "a/original"}, "bad_video_id"),
+        ({"video_id": ".."}, "bad_video_id"),
     ],
 )
 def test_what_is_said_of_an_upload_is_checked(site: Site, fields: dict[str, str], kind: str) -> None:
@@ -269,6 +300,7 @@ def test_what_is_said_of_an_upload_is_checked(site: Site, fields: dict[str, str]
     [
         ({"Content-Type": "multipart/form-data"}, b"", 400),
         ({"Content-Type": "multipart/form-data; boundary=x"}, b"--y\r\n", 400),
+        ({"Content-Type": f"multipart/form-data; boundary={'x' * 5_000}"}, b"--y\r\n", 400),
         ({"Content-Type": "multipart/form-data; boundary=x"}, b"--x\r\nContent-Disposition: form-data; name=file", 400),
         ({"Content-Type": "multipart/form-data; boundary=x"}, b"--x--\r\n", 422),
         ({"Content-Type": "text/plain"}, b"cat", 415),
@@ -392,6 +424,7 @@ def test_why_a_video_is_not_in_an_answer(site: Site) -> None:
         ("bytes=0-1,3-4", 416, 0, 0),
         ("bytes=-", 416, 0, 0),
         ("lines=1-2", 416, 0, 0),
+        ("bytes=" + "9" * 5_000 + "-", 416, 0, 0),
     ],
 )
 def test_ranges_of_an_original(site: Site, said: str | None, status: int, first: int, last: int | None) -> None:

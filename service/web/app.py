@@ -16,6 +16,7 @@ import errno
 import json
 import logging
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -64,6 +65,8 @@ def create_app(doors: Doors, draining: asyncio.Event | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        threads = ThreadPoolExecutor(2 * doors.settings.transfers_at_once, thread_name_prefix="transfer")
+        asyncio.get_running_loop().set_default_executor(threads)
         yield
         doors.library.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -106,7 +107,7 @@ class UploadState(BaseModel):
             step=item.step,
             reason=item.reason,
             detail=item.detail,
-            links=Links(state=f"/v1/uploads/{item.video_id}", video=f"/v1/videos/{item.video_id}"),
+            links=Links(state=f"/v1/uploads/{quote(item.video_id)}", video=f"/v1/videos/{quote(item.video_id)}"),
         )
 
 
@@ -137,7 +138,7 @@ class HitBody(BaseModel):
         said = match.to_json()
         has_picture = said.pop("thumbnail_sha256") is not None
         said["modalities"] = said["modalities"] if explain else None
-        thumbnail = f"/v1/videos/{match.video_id}/thumbnail" if has_picture else None
+        thumbnail = f"/v1/videos/{quote(match.video_id)}/thumbnail" if has_picture else None
         return cls(**{name: value for name, value in said.items() if name in cls.model_fields}, thumbnail=thumbnail)
 
 
@@ -177,7 +178,7 @@ class VideoBody(BaseModel):
         upload = video.upload
         said = plain(video)
         known = {name: said[name] for name in cls.model_fields if name in said}
-        place = f"/v1/videos/{upload.video_id}"
+        place = f"/v1/videos/{quote(upload.video_id)}"
         return cls(
             **known,
             modalities=dict(video.mask),

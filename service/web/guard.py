@@ -17,9 +17,11 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 
@@ -40,6 +42,8 @@ WITHOUT_QUEUE = frozenset({"/healthz", "/readyz", "/metrics"})
 KEY_TRUSTED_S = 2.0
 """So long a key that was looked up is known without asking the ledger again; so long a revoked one goes on."""
 KEYS_KEPT = 10_000
+SESSION = "/v1/session"
+SESSIONS_PER_S = 5.0
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -66,6 +70,8 @@ class Guard:
         self._keys: dict[str, tuple[Key, float]] = {}
         self._buckets: dict[str, tuple[float, float]] = {}
         self._room = asyncio.Semaphore(settings.at_once)
+        self._transfers = asyncio.Semaphore(settings.transfers_at_once)
+        self._checks = ThreadPoolExecutor(2, thread_name_prefix="key")  # of its own: nothing else may keep it busy
         self._waiting = 0
         self.in_hand = 0
         """Requests that are being answered now."""
@@ -121,20 +127,21 @@ class Guard:
         if not is_open:
             key = await self._key_of(scope, headers)
             scope["state"]["key"] = key
-            self._check_pace(key)
+            self._check_pace(key.parent_id or key.key_id, self._settings.per_key_per_s)
+        elif path == SESSION:
+            self._check_pace(SESSION, SESSIONS_PER_S)
         limit = self._settings.upload_bytes_max if _is_upload(scope) else self._settings.body_bytes_max
         limited = _limited(headers, receive, limit)
         if is_open or path in WITHOUT_QUEUE:
-            await self._app(scope, limited, send)
-            return
-        if _is_upload(scope) or _is_download(scope):  # its time is the network's, and it costs little beside
-            await self._in_time(scope, limited, send, self._settings.transfer_s)
-            return
-        await self._take_room()
-        try:
-            await self._in_time(scope, limited, send, self._settings.answer_s)
-        finally:
-            self._room.release()
+            await self._in_time(scope, limited, send, self._settings.answer_s, None)
+        elif _is_upload(scope) or _is_download(scope):  # its time is the network's
+            if self._transfers.locked():
+                raise Problem(503, "full", "too many files at once", headers=_retry_after(2.0))
+            await self._transfers.acquire()
+            await self._in_time(scope, limited, send, self._settings.transfer_s, self._transfers)
+        else:
+            await self._take_room()
+            await self._in_time(scope, limited, send, self._settings.answer_s, self._room)
 
     def _check_host(self, headers: Headers) -> None:
         host = headers.get("host", "")
@@ -153,25 +160,29 @@ class Guard:
         if known is not None and time.monotonic() < until:
             return known
         try:
-            key = await asyncio.to_thread(self._access.check, text)
+            key = await asyncio.get_running_loop().run_in_executor(self._checks, self._access.check, text)
         except Refused as refused:
             self._keys.pop(text, None)
             raise Problem(401, "bad_key", str(refused), headers={"WWW-Authenticate": "Bearer"}) from refused
+        except (OSError, SQLAlchemyError) as error:
+            raise Problem(503, "busy", "the ledger does not answer", headers=_retry_after(5.0)) from error
         if len(self._keys) >= KEYS_KEPT:
             self._keys.clear()
         self._keys[text] = key, time.monotonic() + KEY_TRUSTED_S
         return key
 
-    def _check_pace(self, key: Key) -> None:
-        """A bucket of tokens a key: it fills at the pace allowed, and holds two seconds of it."""
-        pace, now = self._settings.per_key_per_s, time.monotonic()
-        left, seen = self._buckets.get(key.key_id, (2 * pace, now))
+    def _check_pace(self, name: str, pace: float) -> None:
+        """A bucket of tokens a key, which its sessions share: it fills at the pace allowed, and holds two seconds."""
+        now = time.monotonic()
+        if len(self._buckets) >= KEYS_KEPT:
+            self._buckets.clear()
+        left, seen = self._buckets.get(name, (2 * pace, now))
         left = min(2 * pace, left + (now - seen) * pace)
         if left < 1:
-            self._buckets[key.key_id] = left, now
+            self._buckets[name] = left, now
             wait_s = (1 - left) / pace
-            raise Problem(429, "too_often", f"a key may ask {pace:g} times a second", headers=_retry_after(wait_s))
-        self._buckets[key.key_id] = left - 1, now
+            raise Problem(429, "too_often", f"at most {pace:g} times a second", headers=_retry_after(wait_s))
+        self._buckets[name] = left - 1, now
 
     async def _take_room(self) -> None:
         if self._room.locked() and self._waiting >= self._settings.waiting_max:
@@ -184,22 +195,31 @@ class Guard:
         finally:
             self._waiting -= 1
 
-    async def _in_time(self, scope: Scope, receive: Receive, send: Send, seconds: float) -> None:
-        started = False
+    async def _in_time(
+        self, scope: Scope, receive: Receive, send: Send, seconds: float, room: asyncio.Semaphore | None
+    ) -> None:
+        """Answer, or say that it takes too long. What was begun is not cut off, and keeps its room until it has ended:
+        a thread cannot be stopped, and what it writes must not be said to have failed half way."""
+        started = late = False
 
-        async def noted(message: MutableMapping[str, Any]) -> None:
+        async def unless_late(message: MutableMapping[str, Any]) -> None:
             nonlocal started
-            started = True
-            await send(message)
+            if not late:
+                started = True
+                await send(message)
 
-        try:
-            async with asyncio.timeout(seconds):
-                await self._app(scope, receive, noted)
-        except TimeoutError as error:
-            if started:  # half an answer cannot be taken back; the connection ends
-                raise
-            late = Problem(503, "too_slow", f"no answer within {seconds:g} s", headers=_retry_after(5.0))
-            raise late from error
+        task = asyncio.ensure_future(self._app(scope, receive, unless_late))
+        if room is not None:
+            task.add_done_callback(lambda _task: room.release())
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+        if done:
+            task.result()
+            return
+        late = True
+        if started:  # half an answer cannot be taken back; the connection ends
+            raise TimeoutError(f"no whole answer within {seconds:g} s")
+        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # heard, so that nobody complains
+        raise Problem(503, "too_slow", f"no answer within {seconds:g} s", headers=_retry_after(5.0))
 
 
 def _is_upload(scope: Scope) -> bool:

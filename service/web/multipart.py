@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Collection
 from typing import Any, BinaryIO
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
@@ -27,14 +27,14 @@ async def read_form(request: Request, file: BinaryIO, *, fields: Collection[str]
     if not boundary:
         raise Problem(400, "bad_multipart", "multipart/form-data wants a boundary")
     form = _Form(set(fields))
-    parser = MultipartParser(boundary, form.callbacks())  # type: ignore[arg-type]
     try:
+        parser = MultipartParser(boundary, form.callbacks())  # type: ignore[arg-type]
         async for piece in request.stream():
             parser.write(piece)
             if form.of_file:
                 await asyncio.to_thread(_write, file, form.taken())
         parser.finalize()
-    except MultipartParseError as error:
+    except FormParserError as error:
         raise Problem(400, "bad_multipart", str(error)) from error
     if not form.ended:
         raise Problem(400, "bad_multipart", "it ends before its last boundary")

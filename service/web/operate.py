@@ -18,7 +18,7 @@ router = APIRouter(tags=["operate"])
 
 
 @router.get("/healthz", summary="The process answers")
-def healthz() -> dict[str, str]:
+async def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 

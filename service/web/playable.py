@@ -1,25 +1,34 @@
 """What a player gets of an original: the same bytes, with what they say of their maker blanked out.
 
-Phones write where and with what a video was taken into the container. Boxes of an MP4 that hold such become `free`
-boxes of the same size, full of zeros; tags of a WebM become `Void`. Every other byte stays in its place, so that ranges
-of the played file are ranges of the original, and nothing is decoded or written anew.
+Phones write where and with what a video was taken into the container. Boxes of an MP4 that no player needs become
+`free` boxes of the same size, full of zeros, and so do tracks that are neither picture nor sound, with their samples;
+tags of a WebM become `Void`. Every other byte stays in its place, so that ranges of the played file are ranges of the
+original, and nothing is decoded or written anew.
 
 Source: ISO/IEC 14496-12, 4.2, 8.1.2, 8.10.1; RFC 9559, 5.1.8; RFC 8794, 11.3.2.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 ReadAt = Callable[[int, int], bytes]
 """(offset, count) -> those bytes of the file, fewer at its end."""
 
-BLANKED = frozenset({b"udta", b"meta", b"uuid", b"\xa9xyz", b"loci"})
-"""User data, metadata (iTunes, Android, QuickTime keys) and whatever a maker invented."""
-OPENED = frozenset({b"moov", b"trak", b"mdia", b"moof", b"traf"})
-BOXES_MAX = 100_000
-DEPTH_MAX = 8
+KEPT = {
+    b"": frozenset({b"ftyp", b"styp", b"pdin", b"moov", b"moof", b"mdat", b"sidx", b"mfra"}),
+    b"moov": frozenset({b"mvhd", b"trak", b"mvex", b"iods"}),
+    b"trak": frozenset({b"tkhd", b"mdia", b"edts", b"tref", b"tapt"}),
+    b"mdia": frozenset({b"mdhd", b"hdlr", b"minf", b"elng"}),
+    b"moof": frozenset({b"mfhd", b"traf"}),
+    b"traf": frozenset({b"tfhd", b"tfdt", b"trun", b"sdtp", b"sbgp", b"sgpd", b"subs", b"saiz", b"saio", b"senc"}),
+}
+"""Box -> what is kept in it; the file is "". Whatever a player does not need is blanked, since makers invent boxes."""
+BOXES_MAX = 50_000
+"""Of a file."""
+SAMPLES_MAX = 1_000_000
 _EBML, _VOID = 0x1A45DFA3, 0xEC
 _OPENED_ELEMENTS = frozenset({0x18538067, 0x1549A966, 0x1654AE6B, 0xAE})
 """Segment, its Info, Tracks, and a TrackEntry."""
@@ -64,7 +73,11 @@ def blanks(read_at: ReadAt, size: int) -> list[Blank]:
     """
     if kind_of(read_at(0, 16)) == "video/webm":
         return list(_of_webm(read_at, size))
-    return list(_of_boxes(read_at, 0, size, depth=0))
+    reader = _Boxes(read_at)
+    found = list(reader.blanks(0, size, b""))
+    if reader.hides_samples and reader.is_fragmented:
+        raise NotPlayable("it has a track that is neither picture nor sound, in fragments")
+    return sorted(found, key=lambda blank: blank.start)
 
 
 def blanked(data: bytes, start: int, found: list[Blank]) -> bytes:
@@ -75,7 +88,9 @@ def blanked(data: bytes, start: int, found: list[Blank]) -> bytes:
     """
     end = start + len(data)
     out = bytearray(data)
-    for blank in found:
+    for blank in found[bisect_right(found, start, key=lambda blank: blank.end) :]:
+        if blank.start >= end:
+            break
         low, high = max(blank.start, start), min(blank.end, end)
         if low < high:
             written = blank.data[low - blank.start : high - blank.start]
@@ -83,49 +98,103 @@ def blanked(data: bytes, start: int, found: list[Blank]) -> bytes:
     return bytes(out)
 
 
-def _of_boxes(read_at: ReadAt, start: int, end: int, *, depth: int) -> Iterator[Blank]:
-    for place, kind, header, stop in _boxes(read_at, start, end):
-        if kind in BLANKED or (kind == b"trak" and not _is_played(read_at, place + header, stop)):
-            yield _free(place, header, stop)
-        elif kind in OPENED and depth < DEPTH_MAX:
-            yield from _of_boxes(read_at, place + header, stop, depth=depth + 1)
+class _Boxes:
+    """Walks through the boxes of one file."""
 
+    def __init__(self, read_at: ReadAt) -> None:
+        self._read_at = read_at
+        self._left = BOXES_MAX
+        self.hides_samples = self.is_fragmented = False
 
-def _boxes(read_at: ReadAt, start: int, end: int) -> Iterator[tuple[int, bytes, int, int]]:
-    """(place, kind, length of the header, end) of each box."""
-    place = start
-    for _ in range(BOXES_MAX):
-        if place >= end:
+    def blanks(self, start: int, end: int, parent: bytes) -> Iterator[Blank]:
+        for place, kind, header, stop in self._boxes(start, end):
+            self.is_fragmented |= kind == b"moof"
+            if kind not in KEPT[parent]:
+                yield _free(place, header, stop)
+            elif kind == b"trak" and not self._is_played(place + header, stop):
+                yield _free(place, header, stop)
+                yield from self._samples(place + header, stop)
+                self.hides_samples = True
+            elif kind in KEPT:
+                yield from self.blanks(place + header, stop, kind)
+
+    def _boxes(self, start: int, end: int) -> Iterator[tuple[int, bytes, int, int]]:
+        """(place, kind, length of the header, end) of each box."""
+        place = start
+        while place < end:
+            self._left -= 1
+            if self._left < 0:
+                raise NotPlayable(f"more than {BOXES_MAX} boxes")
+            head = self._read_at(place, 16)
+            if len(head) < 8:
+                raise NotPlayable(f"a box is torn at byte {place}")
+            length, header = int.from_bytes(head[:4]), 8
+            if length == 1:
+                length, header = int.from_bytes(head[8:16]), 16
+            elif length == 0:
+                length = end - place
+            if length < header or place + length > end:
+                raise NotPlayable(f"a box of {length} bytes at byte {place} does not fit")
+            yield place, head[4:8], header, place + length
+            place += length
+
+    def _inside(self, start: int, end: int, *path: bytes) -> tuple[int, int] | None:
+        """[start, end) of what the first box on a path holds."""
+        for place, kind, header, stop in self._boxes(start, end):
+            if kind == path[0]:
+                return (place + header, stop) if len(path) == 1 else self._inside(place + header, stop, *path[1:])
+        return None
+
+    def _is_played(self, start: int, end: int) -> bool:
+        """A track of pictures or sound; another may be a log of places, which cameras write twenty times a second."""
+        handler = self._inside(start, end, b"mdia", b"hdlr")
+        return handler is not None and self._read_at(handler[0] + _HANDLER_AT, 4) in PLAYED
+
+    def _samples(self, start: int, end: int) -> Iterator[Blank]:
+        """Where the samples of a track lie. Source: ISO/IEC 14496-12, 8.7."""
+        table = self._inside(start, end, b"mdia", b"minf", b"stbl")
+        if table is None:
             return
-        head = read_at(place, 16)
-        if len(head) < 8:
-            raise NotPlayable(f"a box is torn at byte {place}")
-        length, header = int.from_bytes(head[:4]), 8
-        if length == 1:
-            length, header = int.from_bytes(head[8:16]), 16
-        elif length == 0:
-            length = end - place
-        if length < header or place + length > end:
-            raise NotPlayable(f"a box of {length} bytes at byte {place} does not fit")
-        yield place, head[4:8], header, place + length
-        place += length
-    raise NotPlayable(f"more than {BOXES_MAX} boxes")
+        sizes = self._sizes(self._inside(*table, b"stsz"))
+        offsets = self._numbers(self._inside(*table, b"stco"), 4) or self._numbers(self._inside(*table, b"co64"), 8)
+        runs = self._numbers(self._inside(*table, b"stsc"), 4, each=3)
+        sample = run = 0
+        for chunk, offset in enumerate(offsets, 1):
+            while 3 * (run + 1) < len(runs) and runs[3 * (run + 1)] <= chunk:
+                run += 1
+            count = runs[3 * run + 1] if runs else 1
+            length = sum(sizes[sample : sample + count])
+            sample += count
+            if length:
+                yield Blank(offset, b"", offset + length)
+
+    def _sizes(self, box: tuple[int, int] | None) -> list[int]:
+        if box is None:
+            raise NotPlayable("a track without the sizes of its samples")
+        head = self._read_at(box[0], 12)
+        every, count = int.from_bytes(head[4:8]), int.from_bytes(head[8:12])
+        if count > SAMPLES_MAX:
+            raise NotPlayable(f"more than {SAMPLES_MAX} samples")
+        if every:
+            return [every] * count
+        data = self._read_at(box[0] + 12, 4 * count)
+        return [int.from_bytes(data[i : i + 4]) for i in range(0, len(data), 4)]
+
+    def _numbers(self, box: tuple[int, int] | None, width: int, *, each: int = 1) -> list[int]:
+        """The numbers of a box that begins with a word of flags and their count."""
+        if box is None:
+            return []
+        count = int.from_bytes(self._read_at(box[0] + 4, 4)) * each
+        if count > SAMPLES_MAX:
+            raise NotPlayable(f"more than {SAMPLES_MAX} numbers")
+        data = self._read_at(box[0] + 8, width * count)
+        return [int.from_bytes(data[i : i + width]) for i in range(0, len(data), width)]
 
 
 def _free(place: int, header: int, stop: int) -> Blank:
     length = stop - place
     head = length.to_bytes(4) + b"free" if header == 8 else (1).to_bytes(4) + b"free" + length.to_bytes(8)
     return Blank(place, head, stop)
-
-
-def _is_played(read_at: ReadAt, start: int, end: int) -> bool:
-    """A track of pictures or sound; another may be a log of places, which cameras write twenty times a second."""
-    for place, kind, header, stop in _boxes(read_at, start, end):
-        if kind == b"mdia":
-            for inner, what, inner_header, _ in _boxes(read_at, place + header, stop):
-                if what == b"hdlr":
-                    return read_at(inner + inner_header + _HANDLER_AT, 4) in PLAYED
-    return False
 
 
 def _of_webm(read_at: ReadAt, size: int) -> Iterator[Blank]:

@@ -16,7 +16,7 @@ import fsspec
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import ValidationError
 
-from index.access import AlreadyAsked, Key
+from index.access import AlreadyAsked, Key, StillAsked
 from index.ledger import UPLOAD, Item
 from index.records import canonical_json
 from ingest.register import register
@@ -64,7 +64,7 @@ async def upload(
 ) -> UploadState:
     """Taken when it is durable; its way to a video goes on without the caller. The same `Idempotency-Key` with the same
     request gives the same upload, however often it comes."""
-    with _incoming(behind) as file:
+    with incoming(behind) as file:
         fields, uri = await _take(request, behind, file)
         state = await asyncio.to_thread(_registered, behind, key, idempotency_key, fields, uri, file)
     response.headers["Location"] = state.links.state
@@ -113,7 +113,7 @@ def _states(behind: Doors, items: Sequence[Item]) -> list[UploadState]:
 
 
 @contextmanager
-def _incoming(behind: Doors) -> Iterator[BinaryIO]:
+def incoming(behind: Doors) -> Iterator[BinaryIO]:
     """A file on the disk of the home, which vanishes when the block ends: by then its bytes are a blob."""
     folder = behind.home.folder / INCOMING
     folder.mkdir(exist_ok=True)
@@ -144,17 +144,29 @@ async def _take(request: Request, behind: Doors, file: BinaryIO) -> tuple[dict[s
 
 
 def _fetch(uri: str, file: BinaryIO, bytes_max: int) -> None:
+    taken = 0
+    for some in _pieces(uri):
+        taken += len(some)
+        if taken > bytes_max:
+            raise Problem(413, "too_large", f"at most {bytes_max} bytes are taken here")
+        file.write(some)  # an error here is ours, and not the file's
+    file.flush()
+
+
+def _pieces(uri: str) -> Iterator[bytes]:
     try:
-        with fsspec.open(uri, "rb") as source:
-            taken = 0
-            while some := source.read(CHUNK_BYTES):
-                taken += len(some)
-                if taken > bytes_max:
-                    raise Problem(413, "too_large", f"at most {bytes_max} bytes are taken here")
-                file.write(some)
+        source = fsspec.open(uri, "rb").open()
     except OSError as error:
         raise Problem(422, "not_readable", f"{uri}: {error.strerror or error}") from error
-    file.flush()
+    with source:
+        while True:
+            try:
+                some = source.read(CHUNK_BYTES)
+            except OSError as error:
+                raise Problem(422, "not_readable", f"{uri}: {error.strerror or error}") from error
+            if not some:
+                return
+            yield some
 
 
 def _registered(
@@ -167,6 +179,8 @@ def _registered(
     said = canonical_json({"fields": dict(fields), "content": content, "uri": uri.partition(":")[0]})
     try:
         known = behind.access.begin(key, idempotency_key, said)
+    except StillAsked as asked:
+        raise Problem(503, "in_progress", str(asked), headers={"Retry-After": "1"}) from asked
     except AlreadyAsked as asked:
         raise Problem(409, "already_asked", str(asked)) from asked
     if known is not None:
@@ -183,17 +197,29 @@ def _register(behind: Doors, fields: Mapping[str, Any], uri: str, file: BinaryIO
     """Make an upload of a file; return its id. Its bytes are a blob, and the ledger knows it, when this returns."""
     try:
         source: Source = named(fields, Path(file.name), uri=uri, origin="an upload")
+        _check_id(source.video_id)
     except BadFields as error:
         raise Problem(422, error.reason, str(error)) from error
     given = register([source], behind.home, behind.space.id, priority=UPLOAD)
     (video_id,) = given.video_ids
+    if given.extra_paths and fields:
+        raise Problem(
+            409, "same_bytes", f"these bytes are the upload {video_id!r}; give a video_id to hand them in as another"
+        )
     return video_id
+
+
+def _check_id(video_id: str | None) -> None:
+    """An id that could not be told from a door by its path."""
+    last = (video_id or "x").rpartition("/")[2]
+    if last in ("", ".", "..", "similar", "why-not", "thumbnail", "original"):
+        raise BadFields("bad_video_id", f"over HTTP an id does not end with {last!r}")
 
 
 def _extra(text: str) -> dict[str, Any]:
     try:
         extra = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Problem(422, "bad_extra", f"extra wants a JSON object: {error}") from error
     if not isinstance(extra, dict):
         raise Problem(422, "bad_extra", f"extra wants a JSON object, got {type(extra).__name__}")

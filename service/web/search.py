@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tempfile
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -20,6 +19,7 @@ from service.web.bodies import Ask, HitBody, Hits
 from service.web.doors import Behind, Doors, only
 from service.web.multipart import read_form
 from service.web.problems import Problem
+from service.web.receive import incoming
 
 router = APIRouter(tags=["search"])
 FIELDS = ("k", "offset", "where", "weights", "explain")
@@ -55,8 +55,8 @@ def search(asked: Ask, behind: Behind, _key: Annotated[Key, only("search")]) -> 
 )
 async def search_file(request: Request, behind: Behind, _key: Annotated[Key, only("search")]) -> Hits:
     """The file is decoded in the sandbox, as an upload is, and forgotten."""
-    with tempfile.NamedTemporaryFile() as file:
-        said = await read_form(request, file, fields=FIELDS)  # type: ignore[arg-type]
+    with incoming(behind) as file:
+        said = await read_form(request, file, fields=FIELDS)
         asked = _asked(said)
         return await asyncio.to_thread(_answer, behind, asked, {"file": file.name})
 

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 
 from service.web.asked import Asked
 
-READY_S = 120.0
+READY_S = 60.0
 END_S = 40.0
 AGAIN_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Pauses before a child that died is started again; the first once it has lived for a minute."""
@@ -92,7 +92,7 @@ class Parent:
 
     def __init__(self, asked: Asked, listening: socket.socket) -> None:
         self._asked, self._socket = asked, listening
-        self._lifeline = os.pipe()  # it closes with us, and children end with it
+        self._lifelines: dict[int, int] = {}  # pid -> our end of a pipe, which closes with us: then that child ends
         self._children: list[_Child] = []
         self._ends = self._renews = False
 
@@ -130,10 +130,13 @@ class Parent:
 
     def _start_http(self) -> subprocess.Popen[bytes]:
         ready, says_ready = os.pipe()
-        fds = (self._socket.fileno(), says_ready, self._lifeline[0])
-        command = [sys.executable, "-m", "service.web.http", *map(str, fds), self._asked.model_dump_json()]
-        process = subprocess.Popen(command, pass_fds=fds)
-        os.close(says_ready)
+        try:
+            said = [str(self._socket.fileno()), str(says_ready)]
+            process = self._child(
+                ["service.web.http", *said], [self._socket.fileno(), says_ready], self._asked.model_dump_json()
+            )
+        finally:
+            os.close(says_ready)
         try:
             if not select.select([ready], [], [], READY_S)[0] or not os.read(ready, 1):
                 process.kill()
@@ -143,18 +146,31 @@ class Parent:
             os.close(ready)
         return process
 
+    def _child(self, said: list[str], fds: list[int], *more: str) -> subprocess.Popen[bytes]:
+        """Start a module, with a lifeline of its own: a pipe tells only one process that it has closed."""
+        theirs, ours = os.pipe()
+        try:
+            process = subprocess.Popen([sys.executable, "-m", *said, str(theirs), *more], pass_fds=[*fds, theirs])
+        except OSError:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
+        self._lifelines[process.pid] = ours
+        return process
+
     def _start_worker(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "service.web.worker", "--home", self._asked.home]
+        command = ["service.web.worker", "--home", self._asked.home]
         command += ["--space", self._asked.space] if self._asked.space else []
         command += ["--workers", str(self._asked.workers)] if self._asked.workers else []
-        fd = self._lifeline[0]
-        return subprocess.Popen([*command, "--lifeline", str(fd)], pass_fds=(fd,))
+        return self._child([*command, "--lifeline"], [])
 
     def _look_after(self, child: _Child) -> None:
         now = time.monotonic()
         if child.process.poll() is None:
             return
         if child.again_s is None:
+            self._forget(child.process)
             child.deaths = 0 if now - child.started_s > LIVED_S else child.deaths + 1
             child.again_s = now + AGAIN_S[min(child.deaths, len(AGAIN_S) - 1)]
             _log.error(json.dumps({"event": "died", "what": child.name, "code": child.process.returncode}))
@@ -162,7 +178,9 @@ class Parent:
             return
         try:
             child.process, child.again_s, child.started_s = child.start(), None, now
-        except NotReady as error:
+        except (NotReady, OSError) as error:
+            child.deaths += 1
+            child.again_s = time.monotonic() + AGAIN_S[min(child.deaths, len(AGAIN_S) - 1)]
             _log.error(json.dumps({"event": "not_started", "what": child.name, "why": str(error)}))
 
     def _renew(self) -> None:
@@ -172,7 +190,7 @@ class Parent:
             if child.name != "worker":
                 try:
                     new = child.start()
-                except NotReady as error:
+                except (NotReady, OSError) as error:
                     _log.error(json.dumps({"event": "not_renewed", "what": child.name, "why": str(error)}))
                     continue
                 old.append(child.process)
@@ -190,3 +208,8 @@ class Parent:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            self._forget(process)
+
+    def _forget(self, process: subprocess.Popen[bytes]) -> None:
+        if (ours := self._lifelines.pop(process.pid, None)) is not None:
+            os.close(ours)

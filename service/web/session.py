@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from index.access import Refused
 from service.web.bodies import KeyText
@@ -35,7 +36,11 @@ async def open_session(shown: KeyText, behind: Behind) -> Response:
 
 
 @router.delete("/v1/session", status_code=204, summary="End the session")
-async def end_session(behind: Behind) -> Response:
+async def end_session(request: Request, behind: Behind) -> Response:
+    with contextlib.suppress(Refused):  # it has ended already
+        session = await asyncio.to_thread(behind.access.check, request.cookies.get(COOKIE, ""))
+        if session.parent_id is not None:
+            await asyncio.to_thread(behind.access.revoke, session.key_id)
     answer = Response(status_code=204)
     answer.delete_cookie(COOKIE, path="/")
     return answer

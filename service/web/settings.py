@@ -24,6 +24,8 @@ class Settings(BaseModel):
     """Requests of a key; twice as many may come at once."""
     at_once: int = Field(default_factory=lambda: 4 * (os.cpu_count() or 1), ge=1)
     """Answers worked on; more than the cores would only make all of them slow."""
+    transfers_at_once: int = Field(default=32, ge=1)
+    """Files that come in or go out at once."""
     waiting_max: int = Field(default=64, ge=0)
     """Further requests wait so many for so long; whoever comes then is told to come again."""
     waiting_s: float = Field(default=1.0, gt=0)
@@ -49,3 +51,12 @@ class Settings(BaseModel):
             elif "://" not in uri and Path(os.path.realpath(uri)).is_relative_to(os.path.realpath(store)):
                 return store
         return None
+
+
+def as_host(name: str) -> str:
+    """A name or address as it stands in a Host header.
+
+    >>> as_host("API.example"), as_host("fd00::1")
+    ('api.example', '[fd00::1]')
+    """
+    return f"[{name.lower()}]" if ":" in name and not name.startswith("[") else name.lower()

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from io import FileIO
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
@@ -28,7 +29,7 @@ router = APIRouter(tags=["videos"])
 READ_BYTES = 1 << 18
 RANKED_MAX = 1_000
 """So far a video's rank is looked for."""
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
 @router.get("/v1/videos/{video_id:path}/similar", summary="What is like it", response_model=Hits)
@@ -124,18 +125,14 @@ async def original(
     path = behind.home.blobs.path_of(original_key(upload.content_sha256))
     if path is None or not path.is_file():
         raise Problem(404, "not_here", f"the original of {video_id} is not kept on this machine")
-    file = os.open(path, os.O_RDONLY)
+    file = path.open("rb", buffering=0)  # an object, that closes whatever becomes of the answer
+    size = os.fstat(file.fileno()).st_size
     try:
-        size = os.fstat(file).st_size
-        kind = kind_of(os.pread(file, 16, 0))
-        found = await asyncio.to_thread(blanks, lambda at, count: os.pread(file, count, at), size)
-        start, end = _wanted(range_, size)
+        kind = kind_of(os.pread(file.fileno(), 16, 0))
+        found = await asyncio.to_thread(blanks, lambda at, count: os.pread(file.fileno(), count, at), size)
     except NotPlayable as error:
-        os.close(file)
         raise Problem(415, "not_playable", f"{video_id}: {error}") from error
-    except Problem:
-        os.close(file)
-        raise
+    start, end = _wanted(range_, size)
     headers = {"Accept-Ranges": "bytes", "Content-Length": str(end - start)}
     if range_ is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
@@ -172,16 +169,14 @@ def erase(video_id: VideoId, behind: Behind, _key: Annotated[Key, only("videos")
     return Response(status_code=204)
 
 
-def _pieces(file: int, start: int, end: int, found: list[Blank]) -> Iterator[bytes]:
-    try:
+def _pieces(file: FileIO, start: int, end: int, found: list[Blank]) -> Iterator[bytes]:
+    with file:
         while start < end:
-            data = os.pread(file, min(READ_BYTES, end - start), start)
+            data = os.pread(file.fileno(), min(READ_BYTES, end - start), start)
             if not data:
                 return
             yield blanked(data, start, found)
             start += len(data)
-    finally:
-        os.close(file)
 
 
 def _wanted(said: str | None, size: int) -> tuple[int, int]:

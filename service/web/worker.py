@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from threading import Event
@@ -23,7 +24,8 @@ import click
 from prometheus_client import CollectorRegistry, generate_latest
 
 from index.home import Home
-from index.ledger import UPLOAD, owner_name
+from index.ledger import UPLOAD, LeaseLost, owner_name
+from ingest.commit import TableBusy
 from ingest.erase import erase_due
 from ingest.pipeline import Step, work_off
 from ingest.sandbox import die_with_parent
@@ -75,20 +77,20 @@ class Worker:
         self._home: Home = library.home
         self._registry = CollectorRegistry()
         self._meters = Metrics(self._registry)
-        self._told_s = self._erased_s = 0.0
+        self._told_s = 0.0
 
     def run(self) -> None:
         self._tell("loading")
         with self._library.crew(self._options) as (crew, layers):
             self._layers = layers
             _log.info(json.dumps({"event": "ingest_ready", "space": self._library.space.id, "layers": layers}))
+            threading.Thread(target=self._erase, name="erase", daemon=True).start()
             while not self._stop.is_set():
                 if self._home.ledger.pending(self._library.space.id, down_to=UPLOAD):
                     self._tell("working")
                     work_off(
                         self._home, self._library.space, crew, stop=self._stop, down_to=UPLOAD, on_step=self._on_step
                     )
-                self._erase_if_due()
                 self._tell_if_due("waiting")
                 self._stop.wait(LOOK_EVERY_S)
         self._tell("stopped")
@@ -101,13 +103,17 @@ class Worker:
             )
         self._tell_if_due("working")
 
-    def _erase_if_due(self) -> None:
-        if time.monotonic() - self._erased_s > ERASE_EVERY_S or not self._erased_s:
-            ended = erase_due(self._home, owner_name())
-            if ended:
-                _log.info(json.dumps({"event": "erased", "count": ended}))
-            _sweep(self._home.folder / INCOMING, time.time())
-            self._erased_s = time.monotonic()
+    def _erase(self) -> None:
+        """In a thread of its own: uploads that come without a pause must not keep the erased on the disk."""
+        while True:
+            try:
+                if ended := erase_due(self._home, owner_name()):
+                    _log.info(json.dumps({"event": "erased", "count": ended}))
+                _sweep(self._home.folder / INCOMING, time.time())
+            except (OSError, TableBusy, LeaseLost) as error:  # what is due stays due
+                _log.error(json.dumps({"event": "not_erased", "why": f"{type(error).__name__}: {error}"}))
+            if self._stop.wait(ERASE_EVERY_S):
+                return
 
     def _tell_if_due(self, state: str) -> None:
         if time.monotonic() - self._told_s > TELL_EVERY_S:
