@@ -60,6 +60,30 @@ def test_the_pictures_are_the_same_and_the_words_are_gone(name: str, options: di
     assert played(shown) == shown, "nothing is left to blank"
 
 
+def test_a_webm_does_not_say_when_and_with_what_it_was_made(tmp_path: Path) -> None:
+    secrets = {"creation_time": "2026-03-04T05:06:07Z", "title": "taken at home"}
+    date_utc = bytes.fromhex("446188")  # and that eight bytes follow
+    path = tmp_path / "a.webm"
+    with av.open(str(path), "w") as out:
+        out.metadata.update(secrets)
+        stream = out.add_stream("libvpx", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(20):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), number, np.uint8), format="rgb24")))
+        out.mux(stream.encode(None))
+    original = path.read_bytes()
+    hidden = (date_utc, b"Lavf", b"Lavc", b"2026-03-04", b"taken at home")
+    assert all(some in original for some in hidden[:2]), "or there is nothing to hide"
+    shown = played(original)
+    for some in hidden:
+        assert some not in shown
+    assert shown.count(bytes.fromhex("4d80")) == original.count(bytes.fromhex("4d80")), (
+        "players want these two elements"
+    )
+    assert pictures(shown, tmp_path / "shown.webm") == pictures(original, tmp_path / "again.webm")
+    assert played(shown) == shown
+
+
 def box(kind: bytes, payload: bytes) -> bytes:
     return (8 + len(payload)).to_bytes(4) + kind + payload
 

@@ -5,7 +5,7 @@ Phones write where and with what a video was taken into the container. Boxes of 
 tags of a WebM become `Void`. Every other byte stays in its place, so that ranges of the played file are ranges of the
 original, and nothing is decoded or written anew.
 
-Source: ISO/IEC 14496-12, 4.2, 8.1.2, 8.10.1; RFC 9559, 5.1.8; RFC 8794, 11.3.2.
+Source: ISO/IEC 14496-12, 4.2, 8.1.2, 8.10.1; RFC 9559, 5.1.2, 5.1.8; RFC 8794, 7.4, 11.3.2.
 """
 
 from __future__ import annotations
@@ -32,8 +32,13 @@ SAMPLES_MAX = 1_000_000
 _EBML, _VOID = 0x1A45DFA3, 0xEC
 _OPENED_ELEMENTS = frozenset({0x18538067, 0x1549A966, 0x1654AE6B, 0xAE})
 """Segment, its Info, Tracks, and a TrackEntry."""
-_BLANKED_ELEMENTS = frozenset({0x1254C367, 0x1941A469, 0x1043A770, 0x7BA9, 0x7384, 0x536E, 0xBF})
-"""Tags, Attachments, Chapters; the Title and the file's name in Info, a track's Name; and checksums of those opened."""
+_BLANKED_ELEMENTS = frozenset(
+    {0x1254C367, 0x1941A469, 0x1043A770, 0x7BA9, 0x7384, 0x3C83AB, 0x3E83BB, 0x4461, 0x536E, 0xBF}
+)
+"""Tags, Attachments, Chapters; in Info the Title, DateUTC, the names of the file and its neighbours; a track's Name; and
+checksums of those opened."""
+_EMPTIED_ELEMENTS = frozenset({0x4D80, 0x5741})
+"""MuxingApp and WritingApp, which an Info has to have: a text that begins with zero is empty."""
 _HANDLER_AT = 8  # of a hdlr box's payload: version and flags, then a word that is 0, then the kind of track
 PLAYED = frozenset({b"vide", b"soun"})
 
@@ -211,6 +216,8 @@ def _of_webm(read_at: ReadAt, size: int) -> Iterator[Blank]:
         stop = min(place + header + length, size)
         if element in _BLANKED_ELEMENTS:
             yield _void(place, stop)
+        elif element in _EMPTIED_ELEMENTS and place + header < stop:
+            yield Blank(place + header, b"", stop)
         place = stop
 
 
