@@ -19,56 +19,29 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 sys.path[0] = str(Path(__file__).parent.parent)  # bench/ingest.py would hide the package ingest
 
-import lance
-import numpy as np
-import pyarrow as pa
 import sqlalchemy as sql
 
 from bench.machine import facts
+from bench.stubs import FILL_ROWS, SEED, SPACE, NoText, fill, stubs
 from index import ledger
 from index.home import Home
-from index.records import PRESENT, Analysis, Failure, MediaFacts, Space, Tag, Upload
-from index.rows import to_arrow
+from index.records import Failure
 from ingest.commit import Committer
 from ingest.fuse import fuse
 from ingest.register import _look
 from ingest.uploads import Source, discover
 
-SEED = 7
-SPACE = Space(
-    name="stub",
-    spec={
-        "text_shares": dict.fromkeys(("caption", "hashtags", "tags", "onscreen", "transcript"), 1.0),
-        "sampling": {"mode": "full"},
-        "without": [],
-        "encoders": {},
-    },
-    dims={"vision": 96, "text": 384, "sound": 32},
-    weights={"vision": 0.35, "text": 0.55, "sound": 0.1},
-)
-FILL_ROWS = 20_000
 MEASURED = 4_096
 """Videos that are committed while the clock runs."""
 COMMITS = (64, 512, 2_048)
 """Rows a commit: what a pipeline writes depends on how fast its encoders are (pipeline.COMMIT_SHARE)."""
 WANTED = {"resume_s": 60.0, "resume_mb": 2_000.0}
-
-
-class NoText:
-    """The stubs' captions are empty, so nothing is encoded."""
-
-    def encode(self, texts: Sequence[str]) -> Any:
-        raise AssertionError(texts)
-
-    def spell_out(self, hashtags: Sequence[str]) -> str:
-        return ""
 
 
 def main() -> int:
@@ -112,91 +85,6 @@ def resume_scan(rows: int) -> dict[str, Any]:
     worst = {"seconds": max(f["seconds"] for f in found.values()), "peak_mb": max(f["peak_mb"] for f in found.values())}
     good = worst["seconds"] < WANTED["resume_s"] and worst["peak_mb"] < WANTED["resume_mb"]
     return {**worst, "how": found, "pass": good}
-
-
-def stubs(start: int, count: int) -> Iterator[tuple[Upload, Analysis]]:
-    """Uploads with analyses of the size that real ones have."""
-    rng = np.random.default_rng([SEED, start])
-    for number in range(start, start + count):
-        dims = {"vision": 96, "tags": 384, "transcript": 384, "sound": 32}
-        vectors = {name: _unit(rng, dim) for name, dim in dims.items()}
-        upload = upload_of(number)
-        content = upload.content_sha256
-        yield (
-            upload,
-            Analysis(
-                content_sha256=content,
-                space=SPACE.id,
-                vectors=vectors,
-                mask=dict.fromkeys(vectors, PRESENT) | {"onscreen": "no_text"},
-                tags=tuple(Tag(name=f"class {n}", probability=0.1) for n in range(8)),
-                onscreen_text="",
-                transcript="word " * 40,
-                speech_segments_s=((0.5, 4.0), (5.0, 7.5)),
-                signals={"brightness": 0.5, "motion": 0.1, "speech_share": 0.6, "tempo_bpm": 120.0},
-                facts=MediaFacts(
-                    container="mp4", duration_s=8.0, declared_duration_s=8.0, video_codec="h264", fps=30.0
-                ),
-                thumbnail_sha256=content,
-            ),
-        )
-
-
-def upload_of(number: int) -> Upload:
-    return Upload(
-        video_id=f"v{number:09}",
-        content_sha256=f"{number:064x}",
-        uri=f"/clips/{number // 1000}/{number}.mp4",
-        creator_id=f"c{number % 5000}",
-    )
-
-
-def fill(home: Home, rows: int) -> None:
-    """Bring ledger and table to so many finished videos.
-
-    Written past our own doors, since a million commits are not the question here: the ledger's rows in bulk, and the
-    table's as the same rows again and again under other ids (their digests are therefore not their own).
-    """
-    once = to_arrow(fuse(list(stubs(0, min(rows, FILL_ROWS))), NoText(), SPACE), SPACE)
-    uri = f"{home.tables_url}/videos__{SPACE.id}.lance"
-    home.table(SPACE)  # makes it
-    for start in range(0, rows, FILL_ROWS):
-        numbers = range(start, min(start + FILL_ROWS, rows))
-        place = once.schema.get_field_index("video_id")
-        ids = pa.array([f"v{number:09}" for number in numbers], once.schema.field(place).type)
-        lance.write_dataset(
-            once.slice(0, len(ids)).set_column(place, once.schema.field(place), ids), uri, mode="append"
-        )
-        uploads = [upload_of(number) for number in numbers]
-        with home.ledger._write() as connection:
-            connection.execute(
-                sql.insert(ledger._uploads),
-                [
-                    {
-                        "video_id": upload.video_id,
-                        "revision": 1,
-                        "content_sha256": upload.content_sha256,
-                        "body": ledger._body(upload),
-                        "registered_s": 0.0,
-                    }
-                    for upload in uploads
-                ],
-            )
-            connection.execute(
-                sql.insert(ledger._items),
-                [
-                    {
-                        "video_id": upload.video_id,
-                        "space_id": SPACE.id,
-                        "revision": 1,
-                        "uri": upload.uri,
-                        "state": "video",
-                        "queued_s": 0.0,
-                    }
-                    for upload in uploads
-                ],
-            )
-    home.table(SPACE).optimize_if_due()
 
 
 def commit_speed(home: Home) -> dict[str, float]:
@@ -295,11 +183,6 @@ def show(figures: dict[str, Any]) -> None:
             print(f"{int(size):>20,} by {how:10}{one['seconds']:8.1f} s {one['peak_mb']:8.0f} MB")
     for name, passed in figures["passed"].items():
         print(f"{name} wanted < {WANTED[name]:g}: {'pass' if passed else 'SHORT'}")
-
-
-def _unit(rng: np.random.Generator, dim: int) -> Any:
-    row = rng.normal(size=dim).astype(np.float32)
-    return row / np.linalg.norm(row)
 
 
 if __name__ == "__main__":

@@ -68,6 +68,8 @@ class Claimed:
     child_deaths: int
     partial: bool
     """A row stands already; only its failed channels are wanted."""
+    queued_s: float
+    """When it began to wait, seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,9 +235,29 @@ class Video:
             raise ValueError(f"{self.upload.video_id}: the fused vector is not finite")
 
     @property
+    def glance(self) -> Glance:
+        return Glance(
+            duration_s=self.facts.duration_s,
+            tags=tuple(tag.name for tag in self.tags),
+            onscreen_text=self.onscreen_text,
+            thumbnail_sha256=self.thumbnail_sha256,
+        )
+
+    @property
     def partial(self) -> bool:
         """Some channel failed for a reason that another try may mend."""
         return any(reason.startswith(FAILED) for reason in self.mask.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Glance:
+    """What a hit shows of a video, beside what its creator says of it."""
+
+    duration_s: float
+    tags: tuple[str, ...]
+    """Most probable first."""
+    onscreen_text: str
+    thumbnail_sha256: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

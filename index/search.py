@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -29,8 +30,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index import quick
-from index.records import Space, Video
+from index.quick import Rounded
+from index.records import Glance, Space
 from index.rows import UNIT_LENGTH_TOLERANCE, modalities_of
 from index.table import Block, Snapshot, VideoTable, split_words
 from index.where import Filter
@@ -94,19 +95,23 @@ class Searcher:
     Keeps the vectors of all rows in memory while there is no vector index (4 bytes a dimension and row: 100 MB at
     50,000 rows of 512), and after a commit reads only the files that are new.
 
+    Searches that are asked while others are being answered are answered together, in one pass over the rows: under
+    load a pass is shared by as many as wait for it, and alone nobody waits.
+
     Args:
         table: to search.
         exact_rows: up to so many rows are kept in memory and scored exactly even where there is an index: for whoever
-            answers again and again. 6 bytes a dimension and row.
+            answers again and again. 6 bytes a dimension and row, and what the rows show.
     """
 
     def __init__(self, table: VideoTable, *, exact_rows: int = 0) -> None:
         self.table = table
         self._exact_rows = exact_rows
-        self._halving = exact_rows > 0 and quick.is_worth_it()
         self._lock = threading.Lock()
-        self._blocks: dict[str, tuple[Block, Any]] = {}
+        self._blocks: dict[str, tuple[Block, Rounded | None]] = {}
         self._rows: _Rows | None = None
+        self._turn = threading.Lock()
+        self._waiting: deque[_Ticket] = deque()
 
     def vectors_of(self, video_id: str) -> dict[str, NDArray[np.float32]] | None:
         """Modality -> unit vector of a video of the table; None: no such row."""
@@ -123,15 +128,15 @@ class Searcher:
 
         return self.table.read(work)
 
-    def videos(self, video_ids: Sequence[str]) -> dict[str, Video]:
-        """The rows of these videos; ids without one are not in it."""
+    def glances(self, video_ids: Sequence[str]) -> dict[str, Glance]:
+        """What these videos show; ids without a row are not in it."""
 
-        def work(snapshot: Snapshot) -> dict[str, Video]:
-            if self._asks_index(snapshot):
-                return snapshot.get(video_ids)
+        def work(snapshot: Snapshot) -> dict[str, Glance]:
+            if not self._keeps or self._asks_index(snapshot):
+                return snapshot.glances(video_ids)
             rows = self._all_rows(snapshot)
-            places = [place for name in video_ids if (place := rows.place_of(name)) is not None]
-            return snapshot.at(rows.row_ids[places].tolist())
+            places = {name: place for name in video_ids if (place := rows.place_of(name)) is not None}
+            return {name: rows.glance(place) for name, place in places.items()}
 
         return self.table.read(work)
 
@@ -144,7 +149,27 @@ class Searcher:
         Raises:
             QueryError: a vector or weight that does not fit the space, or nothing to search by.
         """
-        return next(self.search_many([query]))
+        wanted = _Wanted.of(query, self.table.space)
+        if not self._keeps or self._asks_index(self.table.snapshot()):
+            return self._answer([wanted], bulk=False)[0]
+        ticket = _Ticket(wanted)
+        self._waiting.append(ticket)
+        with self._turn:
+            return self._answer_together(ticket) if ticket.hits is None else ticket.hits
+
+    def _answer_together(self, mine: _Ticket) -> list[Hit]:
+        """Answer for all that wait by now."""
+        some = [mine]
+        while self._waiting and len(some) < QUERIES_AT_ONCE:
+            if (other := self._waiting.popleft()) is not mine:
+                some.append(other)
+        try:
+            answers = self._answer([ticket.wanted for ticket in some], bulk=False)
+        except (OSError, RuntimeError, ValueError):  # perhaps another's fault; when it has its turn it will hear of it
+            return self._answer([mine.wanted], bulk=False)[0]
+        for ticket, hits in zip(some, answers, strict=True):
+            ticket.hits = hits
+        return answers[0]
 
     def search_many(self, queries: Iterable[Query]) -> Iterator[list[Hit]]:
         """The hits of each query, in order. Queries share one pass over the rows, 64 at a time.
@@ -203,14 +228,29 @@ class Searcher:
         with self._lock:
             if self._rows is None or self._rows.version != snapshot.version:
                 fragments = snapshot.fragments()
-                self._blocks = {f.key: self._blocks.get(f.key) or self._read(snapshot.block(f)) for f in fragments}
-                kept = list(self._blocks.values()) or [self._read(snapshot.block_of(_NO_ROWS))]
-                halves = [half for _, half in kept] if self._halving else None
-                self._rows = _Rows([block for block, _ in kept], snapshot, halves)
+                self._blocks = {
+                    f.key: self._blocks.get(f.key) or self._read(snapshot.block(f, glances=self._keeps))
+                    for f in fragments
+                }
+                kept = list(self._blocks.values()) or [self._read(snapshot.block_of(_NO_ROWS, glances=self._keeps))]
+                rounded = [rounded for _, rounded in kept if rounded is not None]
+                self._rows = _Rows([block for block, _ in kept], snapshot, rounded)
             return self._rows
 
-    def _read(self, block: Block) -> tuple[Block, Any]:
-        return block, quick.halved(block.vectors) if self._halving else None
+    @property
+    def _keeps(self) -> bool:
+        return self._exact_rows > 0
+
+    def _read(self, block: Block) -> tuple[Block, Rounded | None]:
+        return block, Rounded(block.vectors) if self._keeps else None
+
+
+@dataclass(slots=True, eq=False)
+class _Ticket:
+    """A query that waits for its turn."""
+
+    wanted: _Wanted
+    hits: list[Hit] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,20 +300,21 @@ _NO_ROWS: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
 class _Rows:
     """Rows to score, as if they were one block."""
 
-    def __init__(self, blocks: Sequence[Block], snapshot: Snapshot, halves: Sequence[Any] | None = None) -> None:
+    def __init__(self, blocks: Sequence[Block], snapshot: Snapshot, rounded: Sequence[Rounded] = ()) -> None:
         self.version, self.space = snapshot.version, snapshot.space
-        self.blocks, self._halves = blocks, halves
+        self.blocks, self._rounded = blocks, rounded
         self.starts = np.cumsum([0] + [len(block.row_ids) for block in blocks])
         self.row_ids = np.concatenate([block.row_ids for block in blocks])  # (n,), ascending
         self.video_ids = np.concatenate([block.video_ids for block in blocks])
         self.present = np.concatenate([block.present for block in blocks])  # (n, modalities)
         self._masks: dict[str, NDArray[np.bool_]] = {}
+        self._divisors: dict[bytes, tuple[NDArray[np.float32], NDArray[np.bool_]]] = {}
         self._places: dict[str, int] | None = None
 
     def products(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
         """(queries, rows): dot products with rows of `queries`, (queries, sum of dims)."""
-        if self._halves is not None:
-            return np.concatenate([quick.products(queries, half) for half in self._halves], axis=1)
+        if self._rounded:
+            return np.concatenate([rounded.products(queries) for rounded in self._rounded], axis=1)
         return np.concatenate([queries @ block.vectors.T for block in self.blocks], axis=1)
 
     def vectors(self, at: NDArray[np.intp]) -> NDArray[np.float32]:
@@ -283,6 +324,22 @@ class _Rows:
         for b in set(of_block.tolist()):
             vectors[of_block == b] = self.blocks[b].vectors[at[of_block == b] - self.starts[b]]
         return vectors
+
+    def divisors(self, weights: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """(n,) the sum of the weights of the modalities that a row has, 1 where it has none of them; (n,) whether it
+        has one. Kept: most queries weigh alike."""
+        found = self._divisors.get(weights.tobytes())
+        if found is None:
+            divisor = self.present.astype(np.float32) @ weights.astype(np.float32)
+            found = np.where(divisor > 0, divisor, np.float32(1)), divisor > 0
+            if len(self._divisors) < MASKS_KEPT:
+                self._divisors[weights.tobytes()] = found
+        return found
+
+    def glance(self, place: int) -> Glance:
+        """What the row at `place` shows."""
+        of_block = int(np.searchsorted(self.starts, place, side="right")) - 1
+        return self.blocks[of_block].glance(place - int(self.starts[of_block]))
 
     def place_of(self, video_id: str) -> int | None:
         """Which row a video is."""
@@ -340,17 +397,19 @@ class _Wanted:
 def _search_all(wanted: Sequence[_Wanted], rows: _Rows, snapshot: Snapshot) -> list[list[Hit]]:
     """Score every row quickly in single precision, then the best ones exactly."""
     sums = rows.products(np.stack([one.spread(one.weights) for one in wanted]))
-    divisors = np.stack([one.weights for one in wanted]).astype(np.float32) @ rows.present.T.astype(np.float32)
-    likeness = np.divide(sums, divisors, out=np.zeros_like(sums), where=divisors > 0)
     hits = []
-    for one, like, divisor in zip(wanted, likeness, divisors, strict=True):
-        share = _share_of_rows(rows, *_word_shares(snapshot, one))
-        possible = (divisor > 0) | (share > 0)
+    for one, like in zip(wanted, sums, strict=True):
+        divisor, possible = rows.divisors(one.weights)
+        score = np.divide(like, divisor, out=like)
+        share = None
+        if one.words_weight:
+            share = _share_of_rows(rows, *_word_shares(snapshot, one))
+            possible = possible | (share > 0)
+            score = _mix(one, score, share)
         selection = _selection(one.query.where, one.query.include_hidden)
         if selection:
-            possible &= rows.mask(snapshot, selection)
-        score = np.where(possible, _mix(one, like, share), -np.inf)
-        best = _largest(score, one.query.k + SPARE + len(one.query.exclude))
+            possible = possible & rows.mask(snapshot, selection)
+        best = _largest(np.where(possible, score, -np.inf), one.query.k + SPARE + len(one.query.exclude))
         hits.append(_hits(one, rows, best[possible[best]], share))
     return hits
 
@@ -377,8 +436,12 @@ def _search_indexed(one: _Wanted, snapshot: Snapshot) -> list[Hit]:
     return _hits(one, rows, np.arange(len(rows.row_ids)), share)
 
 
-def _hits(one: _Wanted, rows: _Rows, at: NDArray[np.intp], share: NDArray[np.float64]) -> list[Hit]:
-    """Exact scores of the rows `at`, in double precision and row by row, so that equal rows score equally."""
+def _hits(one: _Wanted, rows: _Rows, at: NDArray[np.intp], share: NDArray[np.float64] | None) -> list[Hit]:
+    """Exact scores of the rows `at`, in double precision and row by row, so that equal rows score equally.
+
+    Args:
+        share: (n,) of all rows, the share of the query's words that each has; None: it has no words.
+    """
     names = modalities_of(one.space)
     vectors, present = rows.vectors(at).astype(np.float64), rows.present[at]
     starts = np.cumsum([0] + [one.space.dims[name] for name in names])[:-1]
@@ -386,7 +449,8 @@ def _hits(one: _Wanted, rows: _Rows, at: NDArray[np.intp], share: NDArray[np.flo
     weights = present * one.weights
     divisor = weights.sum(axis=1, keepdims=True)
     parts = _mix(one, np.divide(weights * cosines, divisor, out=np.zeros_like(weights), where=divisor > 0), 0.0)
-    by_words = _mix(one, np.zeros(len(at)), share[at])
+    share_at = np.zeros(len(at)) if share is None else share[at]
+    by_words = _mix(one, np.zeros(len(at)), share_at)
     scores: list[float] = (parts.sum(axis=1) + by_words).tolist()
     video_ids: list[str] = rows.video_ids[at].tolist()
     ranked = sorted((-score, video_id, i) for i, (score, video_id) in enumerate(zip(scores, video_ids, strict=True)))
@@ -400,7 +464,7 @@ def _hits(one: _Wanted, rows: _Rows, at: NDArray[np.intp], share: NDArray[np.flo
                 for name, part, weight in zip(
                     (*names, WORDS),
                     (*parts[i].tolist(), float(by_words[i])),
-                    (*weights[i].tolist(), share[at[i]]),
+                    (*weights[i].tolist(), share_at[i]),
                     strict=True,
                 )
                 if weight > 0

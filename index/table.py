@@ -29,7 +29,7 @@ from lance.query import MatchQuery
 from numpy.typing import NDArray
 
 from index import memory
-from index.records import Space, Video
+from index.records import Glance, Space, Video
 from index.rows import (
     DERIVED,
     check_fits,
@@ -60,6 +60,8 @@ the whole table, and every reader would load all vectors anew."""
 OLD_VERSIONS_KEPT = timedelta(minutes=10)
 """A reader may finish on the snapshot that it has; `erase` does not wait for it."""
 
+GLANCE = tuple(Glance.__slots__)
+"""Columns."""
 IDS_PER_QUERY = 5_000
 ROWS_PER_CHECK = 1_024
 _LAST = 2**64 - 1
@@ -117,6 +119,12 @@ class Block:
     video_ids: NDArray[np.object_]  # (n,), str
     vectors: NDArray[np.float32]  # (n, sum of dims): modalities end to end, unweighted, zeros where absent
     present: NDArray[np.bool_]  # (n, modalities)
+    glances: Any
+    """(n,) Arrow columns of a `Glance`; None where they were not asked for."""
+
+    def glance(self, place: int) -> Glance:
+        """What the row at `place` shows."""
+        return _glance({name: self.glances.column(name)[place].as_py() for name in GLANCE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -364,12 +372,9 @@ class Snapshot:
     def ids(self, sql: str | None = None) -> list[str]:
         return sorted(self.dataset.to_table(columns=["video_id"], filter=sql)["video_id"].to_pylist())
 
-    def at(self, row_ids: Sequence[int]) -> dict[str, Video]:
-        """The videos of some rows, by where they lie: ids have to be looked for, a place has not."""
-        if not len(row_ids):
-            return {}
-        table = self.dataset.to_table(filter=f"_rowid IN ({_listed(np.asarray(row_ids))})")
-        return {video.upload.video_id: video for video in from_arrow(table, self.space)}
+    def glances(self, video_ids: Sequence[str]) -> dict[str, Glance]:
+        """What these videos show; ids without a row are not in it."""
+        return {row.pop("video_id"): _glance(row) for row in self.rows_of(video_ids, ["video_id", *GLANCE])}
 
     def get(self, video_ids: Sequence[str]) -> dict[str, Video]:
         found: dict[str, Video] = {}
@@ -489,32 +494,40 @@ class Snapshot:
             faults |= {fault.row_id: fault for fault in found}
         return list(faults.values())
 
-    def block(self, fragment: Fragment) -> Block:
-        """All vectors of one fragment."""
-        return self._block(fragment.source.scanner(columns=self._block_columns(), with_row_id=True).to_table())
+    def block(self, fragment: Fragment, *, glances: bool = False) -> Block:
+        """All vectors of one fragment, and with `glances` what its rows show."""
+        columns = [*self._block_columns(), *(GLANCE if glances else ())]
+        return self._block(fragment.source.scanner(columns=columns, with_row_id=True).to_table(), glances)
 
-    def block_of(self, row_ids: NDArray[np.uint64]) -> Block:
-        """The vectors of some rows, by ascending row id."""
-        columns = self._block_columns()
+    def block_of(self, row_ids: NDArray[np.uint64], *, glances: bool = False) -> Block:
+        """The vectors of some rows, by ascending row id, and with `glances` what they show."""
+        columns = [*self._block_columns(), *(GLANCE if glances else ())]
         if not len(row_ids):
             nothing = pa.field("_rowid", pa.uint64())
             return self._block(
-                self.dataset.schema.empty_table().select(columns).append_column(nothing, pa.array([], pa.uint64()))
+                self.dataset.schema.empty_table().select(columns).append_column(nothing, pa.array([], pa.uint64())),
+                glances,
             )
         some = f"_rowid IN ({_listed(row_ids)})"
-        return self._block(self.dataset.to_table(columns=columns, filter=some, with_row_id=True).sort_by("_rowid"))
+        table = self.dataset.to_table(columns=columns, filter=some, with_row_id=True).sort_by("_rowid")
+        return self._block(table, glances)
 
     def _block_columns(self) -> list[str]:
         return ["video_id", *modalities_of(self.space)]
 
-    def _block(self, table: pa.Table) -> Block:
+    def _block(self, table: pa.Table, glances: bool) -> Block:
         parts = [vector_rows(table.column(name)) for name in modalities_of(self.space)]
         return Block(
             row_ids=table.column("_rowid").to_numpy(),
             video_ids=np.array(table.column("video_id").to_pylist(), dtype=object),
             vectors=np.concatenate([vectors for vectors, _ in parts], axis=1),
             present=np.stack([present for _, present in parts], axis=1),
+            glances=table.select(GLANCE).combine_chunks() if glances else None,
         )
+
+
+def _glance(row: dict[str, Any]) -> Glance:
+    return Glance(**row | {"tags": tuple(row["tags"])})
 
 
 def _faults_of(

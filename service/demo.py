@@ -98,8 +98,15 @@ def show_neighbours(rows: Sequence[Row], console: Console) -> None:
     for number in range(NEIGHBOURS):
         table.add_column(f"{number + 1}.")
     for row in rows:
-        cells = [f"{match.video_id} {match.score:.2f}\n{report.in_words(match.video)}" for match in row.matches]
-        table.add_row(f"{row.video.upload.video_id}\n{report.in_words(row.video)}", *cells, end_section=True)
+        cells = [
+            f"{match.video_id} {match.score:.2f}\n{report.in_words(match.upload, match.glance)}"
+            for match in row.matches
+        ]
+        table.add_row(
+            f"{row.video.upload.video_id}\n{report.in_words(row.video.upload, row.video.glance)}",
+            *cells,
+            end_section=True,
+        )
     Console(highlight=False, markup=False, width=max(console.width, 150)).print(table)
 
 
@@ -114,8 +121,8 @@ def contact_sheet(library: Library, rows: Sequence[Row], path: Path) -> Path:
     width, height = CELL_PX
     sheet = Image.new("RGB", ((NEIGHBOURS + 1) * width + width // 4, len(rows) * height), "white")
     for line, row in enumerate(rows):
-        for column, video in enumerate([row.video, *(match.video for match in row.matches)]):
-            thumbnail = library.thumbnail(video)
+        for column, glance in enumerate([row.video.glance, *(match.glance for match in row.matches)]):
+            thumbnail = library.thumbnail(glance)
             if thumbnail is None:
                 continue
             with Image.open(thumbnail) as picture:

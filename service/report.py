@@ -14,7 +14,7 @@ from rich.table import Table
 
 from index.access import Key
 from index.ledger import Job
-from index.records import PRESENT, Failure, Video
+from index.records import PRESENT, Failure, Glance, Upload, Video
 from ingest.backfill import Estimate, Ran
 from service.display import in_words_of_time
 from service.library import Match, Summary
@@ -146,19 +146,19 @@ def hits(found: Sequence[Match]) -> None:
         table.add_column(title, justify="right" if title in ("", "score", *names) else "left", overflow="fold")
     for rank, hit in enumerate(found, start=1):
         shares = [f"{hit.modalities[name]:.2f}" if name in hit.modalities else "·" for name in names]
-        table.add_row(str(rank), f"{hit.score:.3f}", *shares, hit.video_id, in_words(hit.video))
+        table.add_row(str(rank), f"{hit.score:.3f}", *shares, hit.video_id, in_words(hit.upload, hit.glance))
     console = _console()
     console.print(table if found else "nothing found")
 
 
-def in_words(video: Video) -> str:
+def in_words(upload: Upload, glance: Glance) -> str:
     """One line that lets a person recognise a video: its caption, or what is seen and read in it and its file."""
-    caption = " ".join(video.upload.caption.split())
+    caption = " ".join(upload.caption.split())
     if caption:
         return caption if len(caption) <= _CAPTION_CHARS else caption[: _CAPTION_CHARS - 1] + "…"
-    tags = ", ".join(tag.name for tag in video.tags[:2])
-    written = f"“{' '.join(video.onscreen_text.split())[:24]}”" if video.onscreen_text else ""
-    name = video.upload.uri.rsplit("/", 1)[-1]
+    tags = ", ".join(glance.tags[:2])
+    written = f"“{' '.join(glance.onscreen_text.split())[:24]}”" if glance.onscreen_text else ""
+    name = upload.uri.rsplit("/", 1)[-1]
     return "; ".join(part for part in (f"({tags})" if tags else "", written, name) if part)
 
 

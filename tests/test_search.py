@@ -15,15 +15,18 @@ import numpy as np
 import pytest
 from test_table import SPACE, unit, video
 
-from index import quick
+from index.quick import Rounded
 from index.records import MODALITIES, Space, Tag, Video
 from index.search import WORDS, Hit, Query, Searcher
 from index.table import Upkeep, VideoTable
-from index.where import parse
+from index.where import Filter, parse
 
 EAST, NORTH = unit(1, 0, 0, 0), unit(0, 1, 0, 0)
 TEXT_A, TEXT_B = unit(1, 0, 0), unit(0, 1, 0)
 SOUND_A, SOUND_B = unit(1, 0), unit(0, 1)
+
+
+NO_FILTER = Filter(text="", node=type("Node", (), {"sql": lambda node: "no such column = 1"})())
 
 
 def searcher(folder: Path, *videos: Video, space: Space = SPACE) -> Searcher:
@@ -279,21 +282,40 @@ def test_a_server_that_keeps_rows_in_memory_answers_exactly_beside_an_index(tmp_
                 part: vector.tolist() for part, vector in rows[name].items()
             }
     for one in (kept, indexed, small):
-        found_rows = one.videos(["v0003", "nobody", "v0001"])
-        assert sorted(found_rows) == ["v0001", "v0003"]
-        assert found_rows["v0003"].vectors.keys() == rows["v0003"].keys()
+        assert one.glances(["v0003", "nobody", "v0001"]) == {
+            name: video(name, rows[name], space=WIDE).glance for name in ("v0003", "v0001")
+        }
     assert [one.vectors_of("nobody") for one in (kept, indexed, small)] == [None] * 3
     table.delete(["v0000"])
     assert kept.vectors_of("v0000") is None
 
 
-@pytest.mark.skipif(not quick.is_worth_it(), reason="this processor multiplies no bfloat16")
-def test_a_first_pass_in_halves_is_good_to_three_digits() -> None:
+def test_a_first_pass_in_whole_numbers_is_good_to_two_digits_whoever_is_asked_beside_it() -> None:
     rng = np.random.default_rng(2)
-    rows = rng.standard_normal((500, 512)).astype(np.float32)
+    rows = rng.standard_normal((2_000, 512)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    found = quick.products(rows[:7], quick.halved(rows))
-    assert np.abs(found - rows[:7] @ rows.T).max() < 5e-3
+    queries = rows[:7] * np.arange(1, 8, dtype=np.float32)[:, None]
+    rounded = Rounded(rows)
+    found = rounded.products(queries)
+    assert np.abs(found - queries @ rows.T).max() < 7 * 5e-3
+    assert np.array_equal(rounded.products(queries[2:3])[0], found[2])
+
+
+def test_a_query_at_fault_spoils_no_other_that_is_answered_with_it(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    rows = {f"v{i:04}": random_vectors(rng) for i in range(50)}
+    table = VideoTable.open(tmp_path, WIDE)
+    table.upsert([video(name, vectors, space=WIDE) for name, vectors in rows.items()])
+    kept = Searcher(table, exact_rows=100)
+    broken = Query(vectors=rows["v0000"], where=NO_FILTER)
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(kept.search, Query(vectors=rows[name], k=3) if i % 2 else broken)
+                 for i, name in enumerate(rows)]  # fmt: skip
+    for (i, name), answer in zip(enumerate(rows), asked, strict=True):
+        if i % 2:
+            assert answer.result()[0].video_id == name
+        else:
+            assert isinstance(answer.exception(), ValueError)
 
 
 def test_threads_get_the_same_hits_as_one(tmp_path: Path) -> None:
