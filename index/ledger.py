@@ -714,6 +714,32 @@ class Ledger:
                 Item(**row) for row in connection.execute(query.order_by(_items.c.video_id).limit(limit)).mappings()
             ]
 
+    def newest(self, space_id: str, *, after: tuple[float, str] | None = None, limit: int = 100) -> list[Item]:
+        """A page of videos, those first that were handed in or changed last.
+
+        Reads no more than two pages of an index, however many there are: a video's place in the line that it once
+        stood in is kept, in one stretch for each priority.
+
+        Args:
+            space_id: the space.
+            after: (queued_s, video_id) of the last item of the page before.
+            limit: how many.
+        """
+        when, name = _items.c.queued_s, _items.c.video_id
+        stretches = []
+        for priority in (UPLOAD, BACKFILL):
+            # no video has a lease that was lost; said all the same, it is what leads through the index
+            line = {"space_id": space_id, "state": "video", "priority": priority, "lost_leases": 0}
+            query = sql.select(*_ITEM).where(*(_items.c[column] == value for column, value in line.items()))
+            if after is not None:
+                query = query.where(sql.tuple_(when, name) < sql.tuple_(*after))
+            query = query.order_by(when.desc(), name.desc()).limit(limit)
+            stretches.append(sql.select(query.subquery()))
+        either = sql.union_all(*stretches).subquery()
+        query = sql.select(either).order_by(either.c.queued_s.desc(), either.c.video_id.desc()).limit(limit)
+        with self._read() as connection:
+            return [Item(**row) for row in connection.execute(query).mappings()]
+
     def ahead_of(self, item: Item, space_id: str, *, limit: int = 1_000) -> int:
         """How many uploads wait that are claimed before this one; counts no further than `limit`."""
         before = (_items.c.space_id == space_id, _items.c.state == "waiting", _items.c.priority == UPLOAD)

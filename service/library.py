@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from index.blobs import thumbnail_key
 from index.home import Home
 from index.ledger import BACKFILL, UPLOAD, Job, owner_name
-from index.records import Failure, Space, Video
+from index.records import Failure, Glance, Space, Upload, Video
 from index.search import Query, QueryError, Searcher
 from index.table import VideoTable
 from index.where import WhereError, parse
@@ -686,6 +686,26 @@ class Library:
         if standing.state != "failure":
             raise UnknownVideo(f"{video_id!r} is {standing.state}, no row yet; firstlook ingest goes on with it")
         return next(one for one in self.failures() if one.video_id == video_id)
+
+    def newest(
+        self, k: int, *, after: tuple[float, str] | None = None
+    ) -> tuple[list[tuple[Upload, Glance]], tuple[float, str] | None]:
+        """Public videos, those first that were handed in or changed last.
+
+        Args:
+            k: how many are looked at; private ones among them are left out, so fewer may come.
+            after: where the page before ended.
+
+        Returns:
+            The videos, and where this page ended; None: there are no more.
+        """
+        items = self._home.ledger.newest(self.space.id, after=after, limit=k)
+        uploads = self._home.ledger.uploads([item.video_id for item in items])
+        public = [name for name, upload in uploads.items() if upload.visibility == PUBLIC]
+        glances = self._searcher().glances(public)
+        shown = [item.video_id for item in items if item.video_id in glances]
+        end = (items[-1].queued_s, items[-1].video_id) if len(items) == k else None
+        return [(uploads[name], glances[name]) for name in shown], end
 
     def thumbnail(self, video: Video) -> Path | None:
         """Where a video's picture lies as a file; None where there is none, or the blobs are not in a folder."""

@@ -2,11 +2,13 @@
 
 POST   /v1/uploads             a file, or where one lies: 202, and a link to its state
 GET    /v1/uploads[/{id}]      how far it is
+GET    /v1/videos              the newest first
 GET    /v1/videos/{id}         everything that is known of it; PATCH, DELETE, …/thumbnail, …/original
 GET    /v1/videos/{id}/similar what is like it; …/why-not says what keeps it out of an answer
 POST   /v1/search[/file]       by words, by a video, or by a file that is not in the library
 GET    /v1/failures            what did not become a video, and why; POST …/retry
 GET    /healthz /readyz /metrics
+GET    /                       the page, which asks for a key once and lives by the doors above
 """
 
 from __future__ import annotations
@@ -27,15 +29,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from service.web import operate, receive, search, session, videos
+from service.web import operate, page, receive, search, session, videos
 from service.web.bodies import ProblemBody
 from service.web.doors import Doors, scopes_of
-from service.web.guard import OPEN, Guard
+from service.web.guard import Guard, is_open
 from service.web.problems import Problem, on_problem, response
 
 _log = logging.getLogger("firstlook.http")
 
-PARTS = (session, receive, videos, search, operate)
+PARTS = (page, session, receive, videos, search, operate)
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": ProblemBody, "description": about, "content": {"application/problem+json": {}}}
@@ -95,7 +97,7 @@ def create_app(doors: Doors, draining: asyncio.Event | None = None) -> FastAPI:
 def _check_guarded(router: APIRouter) -> None:
     for route in router.routes:
         assert isinstance(route, APIRoute)
-        if route.path not in OPEN and not scopes_of(route):
+        if not is_open(route.path) and not scopes_of(route):
             raise RuntimeError(
                 f"{sorted(route.methods or ())} {route.path} says neither who may pass nor that anybody may"
             )

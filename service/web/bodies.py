@@ -8,7 +8,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field
 
 from index.ledger import Item
-from index.records import Failure, Video
+from index.records import Failure, Glance, Upload, Video
 from service.library import Match
 from service.report import plain
 
@@ -69,6 +69,11 @@ class KeyText(Body):
     key: str = Field(min_length=1, max_length=200)
 
 
+class SessionBody(BaseModel):
+    scopes: list[str]
+    """What the session may do; empty: there is none, or it has ended."""
+
+
 class Links(BaseModel):
     state: str
     video: str
@@ -113,6 +118,40 @@ class UploadState(BaseModel):
 
 class UploadStates(BaseModel):
     uploads: list[UploadState]
+    next_after: str | None
+    """For the next page: `?after=`; null on the last one."""
+
+
+class VideoRow(BaseModel):
+    """A video as a list shows it."""
+
+    video_id: str
+    caption: str
+    hashtags: list[str]
+    creator_id: str | None
+    language: str | None
+    duration_s: float
+    tags: list[str]
+    onscreen_text: str
+    thumbnail: str | None
+
+    @classmethod
+    def of(cls, upload: Upload, glance: Glance) -> VideoRow:
+        return cls(
+            video_id=upload.video_id,
+            caption=upload.caption,
+            hashtags=list(upload.hashtags),
+            creator_id=upload.creator_id,
+            language=upload.language,
+            duration_s=glance.duration_s,
+            tags=list(glance.tags),
+            onscreen_text=glance.onscreen_text,
+            thumbnail=f"/v1/videos/{quote(upload.video_id)}/thumbnail" if glance.thumbnail_sha256 else None,
+        )
+
+
+class VideoRows(BaseModel):
+    videos: list[VideoRow]
     next_after: str | None
     """For the next page: `?after=`; null on the last one."""
 

@@ -44,6 +44,7 @@ KEY_TRUSTED_S = 2.0
 KEYS_KEPT = 10_000
 SESSION = "/v1/session"
 SESSIONS_PER_S = 5.0
+"""Keys that may be shown there; guessing one is hopeless, and is kept from costing much."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -60,6 +61,11 @@ HEADERS = {
 """Of every answer; scripts only from files of ours, so that a caption can never be one."""
 
 _log = logging.getLogger("firstlook.http")
+
+
+def is_open(path: str) -> bool:
+    """Whether a path, or a route's, wants no key."""
+    return path in OPEN or path.startswith(OPEN_BELOW)
 
 
 class Guard:
@@ -123,16 +129,16 @@ class Guard:
     async def _let_in(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         self._check_host(headers)
         path = scope["path"]
-        is_open = path in OPEN or path.startswith(OPEN_BELOW)
-        if not is_open:
+        is_free = is_open(path)
+        if not is_free:
             key = await self._key_of(scope, headers)
             scope["state"]["key"] = key
             self._check_pace(key.parent_id or key.key_id, self._settings.per_key_per_s)
-        elif path == SESSION:
+        elif path == SESSION and scope["method"] == "POST":
             self._check_pace(SESSION, SESSIONS_PER_S)
         limit = self._settings.upload_bytes_max if _is_upload(scope) else self._settings.body_bytes_max
         limited = _limited(headers, receive, limit)
-        if is_open or path in WITHOUT_QUEUE:
+        if is_free or path in WITHOUT_QUEUE:
             await self._in_time(scope, limited, send, self._settings.answer_s, None)
         elif _is_upload(scope) or _is_download(scope):  # its time is the network's
             if self._transfers.locked():

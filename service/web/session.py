@@ -8,7 +8,7 @@ import contextlib
 from fastapi import APIRouter, Request, Response
 
 from index.access import Refused
-from service.web.bodies import KeyText
+from service.web.bodies import KeyText, SessionBody
 from service.web.doors import Behind
 from service.web.guard import COOKIE
 from service.web.problems import Problem
@@ -33,6 +33,16 @@ async def open_session(shown: KeyText, behind: Behind) -> Response:
         COOKIE, text, max_age=int(ttl_s), httponly=True, samesite="strict", secure=behind.settings.secure, path="/"
     )
     return answer
+
+
+@router.get("/v1/session", summary="What this session may do", response_model=SessionBody)
+async def session(request: Request, behind: Behind) -> SessionBody:
+    """Answers without a session too, that it may do nothing: how the page learns that it has to ask for a key."""
+    try:
+        key = await asyncio.to_thread(behind.access.check, request.cookies.get(COOKIE, ""))
+    except Refused:
+        return SessionBody(scopes=[])
+    return SessionBody(scopes=list(key.scopes))
 
 
 @router.delete("/v1/session", status_code=204, summary="End the session")

@@ -19,7 +19,7 @@ from index.records import Upload, Video
 from index.where import WhereError, parse
 from ingest.uploads import BadFields, edited
 from service.library import PUBLIC, UnknownVideo
-from service.web.bodies import Edit, HitBody, Hits, UploadState, VideoBody, VideoId, WhyNot
+from service.web.bodies import Edit, HitBody, Hits, UploadState, VideoBody, VideoId, VideoRow, VideoRows, WhyNot
 from service.web.doors import Behind, Doors, only
 from service.web.playable import Blank, NotPlayable, blanked, blanks, kind_of
 from service.web.problems import Problem
@@ -29,7 +29,21 @@ router = APIRouter(tags=["videos"])
 READ_BYTES = 1 << 18
 RANKED_MAX = 1_000
 """So far a video's rank is looked for."""
+_PLACE = re.compile(r"(\d{1,20}(?:\.\d{1,20})?) (.+)", re.ASCII | re.DOTALL)
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+
+
+@router.get("/v1/videos", summary="Videos, the newest first", response_model=VideoRows)
+def newest(
+    behind: Behind,
+    _key: Annotated[Key, only("search", "videos")],
+    after: Annotated[str, Query(max_length=1_000, description="`next_after` of the page before")] = "",
+    limit: Annotated[int, Query(ge=1, le=200)] = 48,
+) -> VideoRows:
+    """Those first that were handed in or changed last. Private ones are left out, so a page may hold fewer."""
+    found, end = behind.library.newest(limit, after=_place(after) if after else None)
+    next_after = None if end is None else f"{end[0]} {end[1]}"
+    return VideoRows(videos=[VideoRow.of(upload, glance) for upload, glance in found], next_after=next_after)
 
 
 @router.get("/v1/videos/{video_id:path}/similar", summary="What is like it", response_model=Hits)
@@ -195,6 +209,14 @@ def _wanted(said: str | None, size: int) -> tuple[int, int]:
         refused = {"Content-Range": f"bytes */{size}"}
         raise Problem(416, "bad_range", f"there are {size} bytes, got {said[:100]!r}", headers=refused)
     return start, end
+
+
+def _place(after: str) -> tuple[float, str]:
+    """Where a page of `newest` ended, as it was told to whoever asks for the next one."""
+    found = _PLACE.fullmatch(after)
+    if found is None:
+        raise Problem(422, "bad_after", f"after wants the next_after of the page before, got {after[:100]!r}")
+    return float(found[1]), found[2]
 
 
 def _upload(behind: Doors, video_id: str) -> Upload:
