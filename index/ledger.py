@@ -911,7 +911,9 @@ class Ledger:
 
     def _claimed(self, connection: Connection, space_id: str, video_ids: Sequence[str]) -> list[Claimed]:
         query = (
-            sql.select(_items.c.child_deaths, _items.c.partial, _uploads.c.revision, _uploads.c.body)
+            sql.select(
+                _items.c.child_deaths, _items.c.partial, _items.c.queued_s, _uploads.c.revision, _uploads.c.body
+            )
             .join(
                 _uploads,
                 sql.and_(_uploads.c.video_id == _items.c.video_id, _uploads.c.revision == _items.c.revision),
@@ -920,8 +922,8 @@ class Ledger:
             .order_by(_items.c.queued_s, _items.c.video_id)
         )
         return [
-            Claimed(upload=_upload(revision, body), child_deaths=deaths, partial=partial)
-            for deaths, partial, revision, body in connection.execute(query)
+            Claimed(upload=_upload(revision, body), child_deaths=deaths, partial=partial, queued_s=queued_s)
+            for deaths, partial, queued_s, revision, body in connection.execute(query)
         ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ class Decoded:
     """By content: the same bytes were analysed before."""
     failed: list[tuple[Upload, Failure]] = field(default_factory=list)
     killed_child: list[tuple[Upload, ChildDied]] = field(default_factory=list)
+    decode_s: list[float] = field(default_factory=list)
+    """What each file took that was decoded, also those that failed at it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,6 +51,10 @@ class Outcome:
     lost_worker: list[Upload] = field(default_factory=list)
     """The process that had these in hand is gone, or its machine; nobody knows which of them it was, if any."""
     how_lost: str = ""
+    decode_s: list[float] = field(default_factory=list)
+    """As `Decoded` has it."""
+    encode_s: list[float] = field(default_factory=list)
+    """What each video took that was encoded: its share of the chunk."""
 
 
 def decode_chunk(
@@ -70,7 +77,11 @@ def decode_chunk(
             break
         try:
             with _original(upload, blobs) as path:
-                decoded.clips[upload.content_sha256] = decoder.decode(path)
+                started = time.monotonic()
+                try:
+                    decoded.clips[upload.content_sha256] = decoder.decode(path)
+                finally:
+                    decoded.decode_s.append(time.monotonic() - started)
         except MediaError as error:
             if isinstance(error, ChildDied) and error.reason not in LIMITS_OF_THE_FILE:
                 decoded.killed_child.append((upload, error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Sequence
 
 from index.blobs import Blobs, analysis_key, thumbnail_key
@@ -16,8 +17,10 @@ from ingest.fuse import fuse
 def encode_chunk(chunk: Sequence[Claimed], decoded: Decoded, blobs: Blobs, space: Space, encoders: Encoders) -> Outcome:
     """Encode clips, put thumbnails and analyses where a kill cannot take them, and fuse the uploads' rows."""
     ended = {upload.video_id for upload, _ in [*decoded.failed, *decoded.killed_child]}
+    started = time.monotonic()
     try:
         analyses = decoded.known | _analysed(decoded.clips, blobs, space.id, encoders)
+        encode_s = time.monotonic() - started
         pairs = [
             (claimed.upload, analyses[claimed.upload.content_sha256])
             for claimed in chunk
@@ -28,7 +31,13 @@ def encode_chunk(chunk: Sequence[Claimed], decoded: Decoded, blobs: Blobs, space
     except Exception as error:
         error.add_note("while encoding " + ", ".join(claimed.upload.uri for claimed in chunk))
         raise
-    return Outcome(videos=videos, failed=decoded.failed, killed_child=decoded.killed_child)
+    return Outcome(
+        videos=videos,
+        failed=decoded.failed,
+        killed_child=decoded.killed_child,
+        decode_s=decoded.decode_s,
+        encode_s=[encode_s / len(decoded.clips)] * len(decoded.clips) if decoded.clips else [],
+    )
 
 
 def _analysed(clips: dict[str, Clip], blobs: Blobs, space_id: str, encoders: Encoders) -> dict[str, Analysis]:

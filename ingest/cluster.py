@@ -22,7 +22,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ from ray.exceptions import (
 
 from index.records import Claimed
 from ingest.chunk_decode import Outcome
-from ingest.cluster_workers import Encoder, Kit, decode
+from ingest.cluster_workers import Encoder, Kit, decode, layers
 
 _ray: Any = ray  # some of its functions have no types
 LOCAL = "local"
@@ -91,8 +91,7 @@ def connected(address: str, *, cores: int | None = None) -> Iterator[None]:
     Raises:
         ClusterRefused: the cluster is open to everybody, we have no token, or it is not the right one.
     """
-    if _token.problem:
-        raise ClusterRefused(f"{_token.problem}; without a token Ray lets anybody run code. {TOLD}")
+    found = check(address)
     warnings.filterwarnings("ignore", message="lance is not fork-safe")  # Ray forks to run another program, at once
     on_sigterm = signal.getsignal(signal.SIGTERM)
     if address == LOCAL:
@@ -106,12 +105,6 @@ def connected(address: str, *, cores: int | None = None) -> Iterator[None]:
             _system_config={"task_events_report_interval_ms": 0},  # a history of tasks, 2 KB each, for a dashboard
         )
     else:
-        found = _gcs_address(address)
-        if _lets_in(found, secret=None):
-            raise ClusterRefused(f"the cluster at {found} answers without a token: anybody may run code on it. {TOLD}")
-        if not _lets_in(found, secret=_token.secret):  # Ray itself would try for 20 s, and not say why
-            whose = "we have none" if _token.our_own else "ours is not its own"
-            raise ClusterRefused(f"the cluster at {found} wants a token, and {whose}. {TOLD}")
         ray.init(address=found, log_to_driver=True, logging_level=logging.WARNING)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end us at once
@@ -119,6 +112,25 @@ def connected(address: str, *, cores: int | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def check(address: str) -> str:
+    """Find out whether we may and would connect; return the address that was found.
+
+    Raises:
+        ClusterRefused: as `connected`.
+    """
+    if _token.problem:
+        raise ClusterRefused(f"{_token.problem}; without a token Ray lets anybody run code. {TOLD}")
+    if address == LOCAL:
+        return LOCAL
+    found = _gcs_address(address)
+    if _lets_in(found, secret=None):
+        raise ClusterRefused(f"the cluster at {found} answers without a token: anybody may run code on it. {TOLD}")
+    if not _lets_in(found, secret=_token.secret):  # Ray itself would try for 20 s, and not say why
+        whose = "we have none" if _token.our_own else "ours is not its own"
+        raise ClusterRefused(f"the cluster at {found} wants a token, and {whose}. {TOLD}")
+    return found
 
 
 def cores() -> int:
@@ -190,6 +202,12 @@ class RayCrew:
                 f"{len(missing)} of {len(asked)} encoders did not start within {ENCODERS_START_S:.0f} s: each wants "
                 f"{self._pools.gpus:g} GPU and {self._pools.cpus:g} CPU, and Ray has {_resources()}"
             )
+
+    def layers(self) -> Mapping[str, bool | str]:
+        """The layers of the decoders' sandbox, as one worker has them: True, or why not."""
+        asking: Any = layers
+        found: Mapping[str, bool | str] = ray.get(asking.remote(self._kit))
+        return found
 
     def submit(self, chunk: Sequence[Claimed]) -> Future[Outcome]:
         return asyncio.run_coroutine_threadsafe(self._analyse(chunk), self._loop)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -87,13 +87,24 @@ def decode(kit: Kit, chunk: Sequence[Claimed]) -> tuple[Outcome | None, Decoded 
     Returns:
         The outcome, None where something is left to encode; and then what that is.
     """
-    if kit.key not in _tools:
-        _tools[kit.key] = kit.blobs(), kit.decoder()
-    blobs, decoder = _tools[kit.key]
+    blobs, decoder = _tools_of(kit)
     decoded = decode_chunk(chunk, blobs, kit.space.id, decoder)
     if decoded.clips or decoded.known:
         return None, decoded
-    return Outcome(failed=decoded.failed, killed_child=decoded.killed_child), None
+    return Outcome(failed=decoded.failed, killed_child=decoded.killed_child, decode_s=decoded.decode_s), None
+
+
+@ray.remote(num_cpus=1, max_retries=0)
+def layers(kit: Kit) -> Mapping[str, bool | str]:
+    """The layers of the sandbox that this worker's decode child is in: True, or why not."""
+    _, decoder = _tools_of(kit)
+    return decoder.layers_in_force if isinstance(decoder, DecodePool) else {}
+
+
+def _tools_of(kit: Kit) -> tuple[Blobs, Decoder]:
+    if kit.key not in _tools:
+        _tools[kit.key] = kit.blobs(), kit.decoder()
+    return _tools[kit.key]
 
 
 @ray.remote

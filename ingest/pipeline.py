@@ -85,6 +85,12 @@ class Step:
     """Of the failures."""
     child_deaths: int = 0
     lost_workers: int = 0
+    decode_s: tuple[float, ...] = ()
+    """What each file of the chunk took to decode."""
+    encode_s: tuple[float, ...] = ()
+    """What each video of the chunk took to encode."""
+    waited_s: tuple[float, ...] = ()
+    """From being queued to the commit, of each video committed."""
 
 
 class Crew(Protocol):
@@ -215,6 +221,7 @@ class _Shift:
         self._committing = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._commit: Future[float] | None = None
         self._committed: list[Video] = []
+        self._queued_s: dict[str, float] = {}
         self._suspected: set[str] = set()
         self._died_alone = Counter[str]()
         self._errors: list[BaseException] = []
@@ -239,6 +246,7 @@ class _Shift:
             if not chunk:
                 break
             if chunk := self._put_aside(chunk):
+                self._queued_s |= {claimed.upload.video_id: claimed.queued_s for claimed in chunk}
                 self._in_hand[self._crew.submit(chunk)] = chunk
 
     def _claim(self) -> list[Claimed]:
@@ -270,6 +278,8 @@ class _Shift:
         self._ready += outcome.videos
         failed = outcome.failed + self._count_deaths(outcome.killed_child) + self._count_lost(outcome)
         self._gone += self._committer.fail(failed)
+        for upload, _ in failed:
+            self._queued_s.pop(upload.video_id, None)
         if outcome.failed or outcome.videos or outcome.killed_child:
             self._moved_at = time.monotonic()
         self._on_step(
@@ -278,6 +288,8 @@ class _Shift:
                 reasons=tuple(failure.reason for _, failure in failed),
                 child_deaths=len(outcome.killed_child),
                 lost_workers=1 if outcome.lost_worker else 0,
+                decode_s=tuple(outcome.decode_s),
+                encode_s=tuple(outcome.encode_s),
             )
         )
 
@@ -320,7 +332,9 @@ class _Shift:
                 return
             took_s = commit.result()
             video_s = sum(video.facts.duration_s for video in self._committed)
-            self._on_step(Step(committed=len(self._committed), video_s=video_s, commit_s=took_s))
+            queued_s = [self._queued_s.pop(video.upload.video_id, None) for video in self._committed]
+            waited_s = tuple(max(0.0, time.time() - since_s) for since_s in queued_s if since_s is not None)
+            self._on_step(Step(committed=len(self._committed), video_s=video_s, commit_s=took_s, waited_s=waited_s))
             self._committed, self._moved_at = [], now
             self._commit_due_at = now + max(0.0, took_s / COMMIT_SHARE - took_s)
         waiting = len(self._ready)

@@ -12,8 +12,10 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Set
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from multiprocessing import get_context
 from pathlib import Path
 from threading import Event
 from types import FrameType
@@ -389,6 +391,7 @@ def doctor(deep: bool, fix: bool, home: Path | None, space: str | None, as_json:
 @click.option("--behind-tls", is_flag=True, help="A proxy before us ends TLS; wanted beyond this machine.")
 @click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 64), help="That answer.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Files decoded at once. Default: one a core.")
+@click.option("--ray", metavar="local|ADDRESS", help="Decode and encode on Ray. Default: threads of the ingest worker.")
 @click.option("--no-ingest", is_flag=True, help="Only answer; uploads wait.")
 @click.option("--space", help="Name or id of a space. Default: the home's live one, then local.")
 @click.option("--home", type=click.Path(path_type=Path), help="Default: FIRSTLOOK_HOME, then ./firstlook-data.")
@@ -400,6 +403,7 @@ def serve(
     behind_tls: bool,
     processes: int,
     workers: int | None,
+    ray: str | None,
     no_ingest: bool,
     space: str | None,
     home: Path | None,
@@ -413,6 +417,10 @@ def serve(
     from service.web.settings import Settings, as_host
 
     logging.getLogger("firstlook").setLevel(logging.INFO)
+    if ray is not None and no_ingest:
+        raise click.UsageError("--ray is of the ingest worker, and --no-ingest leaves it out")
+    if ray not in (None, "local") and workers:
+        raise click.UsageError("--workers is of this machine; a cluster decodes on every CPU that it has")
     try:
         check_reach(host, behind_tls=behind_tls)
     except ValueError as error:
@@ -420,6 +428,9 @@ def serve(
     with Library.open(home, space=space) as library:
         library.settle_space()
         folder, space_id = str(library.home.folder), library.space.id
+    if ray is not None:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:  # no Ray in whoever holds the socket
+            apart.submit(_check_cluster, ray).result()
     listening = bind(host, port)
     port = listening.getsockname()[1]
     known = Settings()
@@ -427,12 +438,24 @@ def serve(
         update={"hosts": (*known.hosts, *map(as_host, (host, *names))), "stores": tuple(stores), "secure": behind_tls}
     )
     asked = Asked(
-        home=folder, space=space_id, workers=workers, processes=processes, ingest=not no_ingest, settings=settings
+        home=folder,
+        space=space_id,
+        workers=workers,
+        processes=processes,
+        ray=ray,
+        ingest=not no_ingest,
+        settings=settings,
     )
     try:
         Parent(asked, listening).run(lambda: print(f"firstlook answers at http://{host}:{port}", flush=True))
     except NotReady as error:
         raise click.ClickException(str(error)) from error
+
+
+def _check_cluster(address: str) -> None:
+    from ingest.cluster import check
+
+    check(address)
 
 
 @cli.command()

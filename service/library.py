@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from types import NoneType, TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,9 @@ from ingest.register import Given
 from ingest.spaces import FILE_QUERY_WEIGHTS, RECIPES, TEXT_QUERY_WEIGHTS, Recipe, open_space, open_text, recipe_of
 from ingest.uploads import Source
 from service.export import export, write_neighbours
+
+if TYPE_CHECKING:
+    from ingest.cluster import RayCrew
 
 PUBLIC = "public"
 EXACT_ROWS = 300_000
@@ -421,10 +424,25 @@ class Library:
         return self._home.ledger.jobs()
 
     @contextmanager
-    def crew(self, options: Options | None = None) -> Iterator[tuple[pipeline.Crew, Mapping[str, bool | str]]]:
-        """Decoders and encoders of this process, kept as long as the block lasts, and the layers of their sandbox."""
-        options, listener = options or Options(), Listener()
+    def crew(
+        self, options: Options | None = None, *, ray: str | None = None, stop: Event | None = None
+    ) -> Iterator[tuple[pipeline.Crew, Mapping[str, bool | str]]]:
+        """Decoders and encoders that are kept as long as the block lasts, and the layers of their sandbox.
+
+        Args:
+            ray: where they are, as `Backfill` has it; None: threads of this process.
+            stop: set it to wait no longer for those on Ray.
+
+        Raises:
+            ClusterRefused: a Ray cluster that is open to everybody, or does not let us in.
+        """
+        options, listener, stop = options or Options(), Listener(), stop or Event()
         self._settle_space(options, listener)
+        if ray is not None:
+            asked = Backfill(ray=ray)
+            with self._ray(asked, options), self._on_ray(self._home, asked, options, listener, stop) as on_ray:
+                yield on_ray, {} if stop.is_set() else on_ray.layers()
+            return
         with (
             self._engine(options, listener) as (engine, pool),
             Threads(self._home.blobs, engine, options.workers) as crew,
@@ -466,6 +484,13 @@ class Library:
             with self._threads(home, options, listener, BACKFILL) as threads:
                 yield threads
             return
+        with self._on_ray(home, asked, options, listener, stop) as on_ray:
+            yield on_ray
+
+    @contextmanager
+    def _on_ray(
+        self, home: Home, asked: Backfill, options: Options, listener: Listener, stop: Event
+    ) -> Iterator[RayCrew]:
         from ingest.cluster import Pools, crew
         from ingest.cluster_workers import Kit
 

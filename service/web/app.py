@@ -33,7 +33,8 @@ from service.web import operate, page, receive, search, session, videos
 from service.web.bodies import ProblemBody
 from service.web.doors import Doors, scopes_of
 from service.web.guard import Guard, is_open
-from service.web.problems import Problem, on_problem, response
+from service.web.meters import Meters
+from service.web.problems import Problem, answered, on_problem
 
 _log = logging.getLogger("firstlook.http")
 
@@ -54,12 +55,13 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(doors: Doors, draining: asyncio.Event | None = None) -> FastAPI:
+def create_app(doors: Doors, draining: asyncio.Event | None = None, meters: Meters | None = None) -> FastAPI:
     """Make the app.
 
     Args:
         doors: what is behind it.
         draining: when it is set, every answer is the last one of its connection.
+        meters: count requests; default: those of this process alone.
 
     Raises:
         RuntimeError: a route says neither which scope it wants nor that it is open.
@@ -90,7 +92,14 @@ def create_app(doors: Doors, draining: asyncio.Event | None = None) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(OSError, _on_machine)
     app.add_exception_handler(Exception, _on_bug)
-    app.add_middleware(Guard, access=doors.access, settings=doors.settings, draining=draining or asyncio.Event())
+    doors.registry.register(operate.LibraryFigures(doors))
+    app.add_middleware(
+        Guard,
+        access=doors.access,
+        settings=doors.settings,
+        draining=draining or asyncio.Event(),
+        meters=meters or Meters(doors.registry),
+    )
     return app
 
 
@@ -107,28 +116,24 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     kind = {404: "not_found", 405: "wrong_method"}.get(error.status_code, "bad_request")
     problem = Problem(error.status_code, kind, str(error.detail), headers=error.headers)
-    return response(problem, _id(request))
+    return answered(request, problem)
 
 
 async def _on_machine(request: Request, error: Exception) -> JSONResponse:
     """The machine is at its end, and so is what was asked; nothing of it was acknowledged."""
     _log.error(json.dumps({"event": "machine", "request_id": request.state.request_id, "error": str(error)}))
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return response(Problem(507, "disk_full", "there is no space left; nothing was taken"), _id(request))
+        return answered(request, Problem(507, "disk_full", "there is no space left; nothing was taken"))
     again = Problem(503, "busy", f"{type(error).__name__}; come again", headers={"Retry-After": "5"})
-    return response(again, _id(request))
+    return answered(request, again)
 
 
 async def _on_bug(request: Request, error: Exception) -> JSONResponse:
     """The traceback goes to the log, by the server; strangers hear nothing of it."""
-    return response(Problem(500, "bug", "an error of ours; the log knows it by this request_id"), _id(request))
-
-
-def _id(request: Request) -> str:
-    return str(request.state.request_id)
+    return answered(request, Problem(500, "bug", "an error of ours; the log knows it by this request_id"))
 
 
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5])
-    return response(Problem(422, "invalid", said), _id(request))
+    return answered(request, Problem(422, "invalid", said))

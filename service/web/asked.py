@@ -16,6 +16,8 @@ class Asked(BaseModel):
     """Files decoded at once by the ingest worker; None: one a core."""
     processes: int = 1
     """That answer HTTP."""
+    ray: str | None = None
+    """What the ingest worker decodes and encodes on: `local`, or a cluster's address; None: threads of its own."""
     ingest: bool = True
     """Start an ingest worker; without one uploads wait for `firstlook ingest`."""
     settings: Settings = Settings()

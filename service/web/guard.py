@@ -26,6 +26,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 
 from index.access import Access, Key, Refused
+from service.web.meters import Meters
 from service.web.problems import Problem, response
 from service.web.settings import Settings
 
@@ -71,16 +72,17 @@ def is_open(path: str) -> bool:
 class Guard:
     """Wraps the app. One for a process; the limits are a process's too."""
 
-    def __init__(self, app: Any, *, access: Access, settings: Settings, draining: asyncio.Event) -> None:
+    def __init__(
+        self, app: Any, *, access: Access, settings: Settings, draining: asyncio.Event, meters: Meters
+    ) -> None:
         self._app, self._access, self._settings, self._draining = app, access, settings, draining
+        self._meters = meters
         self._keys: dict[str, tuple[Key, float]] = {}
         self._buckets: dict[str, tuple[float, float]] = {}
         self._room = asyncio.Semaphore(settings.at_once)
         self._transfers = asyncio.Semaphore(settings.transfers_at_once)
         self._checks = ThreadPoolExecutor(2, thread_name_prefix="key")  # of its own: nothing else may keep it busy
         self._waiting = 0
-        self.in_hand = 0
-        """Requests that are being answered now."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -90,7 +92,7 @@ class Guard:
         asked_id = headers.get("x-request-id", "")
         request_id = asked_id if REQUEST_ID.fullmatch(asked_id) else secrets.token_hex(8)
         state = scope.setdefault("state", {})
-        state |= {"request_id": request_id, "key": None}
+        state |= {"request_id": request_id, "key": None, "problem": None}
         line: dict[str, Any] = {"at": datetime.now(UTC).isoformat(timespec="milliseconds")}
         line |= {"request_id": request_id, "method": scope["method"], "status": 500, "bytes": 0}
         began = time.monotonic()
@@ -109,21 +111,21 @@ class Guard:
                 line["bytes"] += len(message.get("body", b""))
             await send(message)
 
-        self.in_hand += 1
+        self._meters.in_hand.inc()
         try:
             await self._let_in(scope, headers, receive, answer)
         except Problem as problem:
-            line["problem"] = problem.kind
+            state["problem"] = problem.kind
             await response(problem, request_id)(scope, receive, answer)
         finally:
-            self.in_hand -= 1
-            route = scope.get("route")
-            key = state["key"]
-            line |= {
-                "route": getattr(route, "path", None),
-                "key": key.key_id if key else None,
-                "ms": round((time.monotonic() - began) * 1000, 1),
-            }
+            self._meters.in_hand.dec()
+            route = getattr(scope.get("route"), "path", None)
+            key, seconds = state["key"], time.monotonic() - began
+            line |= {"route": route, "key": key.key_id if key else None, "ms": round(seconds * 1000, 1)}
+            line |= {"problem": state["problem"]} if state["problem"] else {}
+            self._meters.answered(
+                route=route, method=line["method"], status=line["status"], problem=state["problem"], seconds=seconds
+            )
             _log.info(json.dumps(line))
 
     async def _let_in(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
@@ -194,12 +196,14 @@ class Guard:
         if self._room.locked() and self._waiting >= self._settings.waiting_max:
             raise Problem(503, "full", "too many requests at once", headers=_retry_after(1.0))
         self._waiting += 1
+        self._meters.waiting.inc()
         try:
             await asyncio.wait_for(self._room.acquire(), self._settings.waiting_s)
         except TimeoutError as error:
             raise Problem(503, "full", "too many requests at once", headers=_retry_after(1.0)) from error
         finally:
             self._waiting -= 1
+            self._meters.waiting.dec()
 
     async def _in_time(
         self, scope: Scope, receive: Receive, send: Send, seconds: float, room: asyncio.Semaphore | None

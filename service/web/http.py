@@ -1,6 +1,6 @@
 """One process that answers HTTP, on a socket that it was handed: `service/web/serve.py` starts it.
 
-    python -m service.web.http SOCKET_FD READY_FD LIFELINE_FD ASKED
+    python -m service.web.http SOCKET_FD READY_FD LIFELINE_FD FOLDER PLACE ASKED
 
 SIGTERM drains: nothing new is taken, what is in hand is answered and its connection ended, idle connections end last.
 """
@@ -24,7 +24,7 @@ from service.library import Library
 from service.web.app import create_app
 from service.web.asked import Asked
 from service.web.doors import Doors
-from service.web.operate import LedgerFigures
+from service.web.meters import counting_with
 
 LINGER_S = 1.0
 """So long a process that is asked to end still answers on connections that are open, each for the last time: a client
@@ -59,7 +59,7 @@ class Server(uvicorn.Server):
 
 def main(arguments: list[str]) -> None:
     socket_fd, ready_fd, lifeline_fd = map(int, arguments[:3])
-    asked = Asked.model_validate_json(arguments[3])
+    asked = Asked.model_validate_json(arguments[5])
     die_with_parent(lifeline_fd)
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("firstlook").setLevel(logging.INFO)
@@ -67,10 +67,10 @@ def main(arguments: list[str]) -> None:
     library.warm_up()
     registry = CollectorRegistry()
     doors = Doors(library=library, access=Access(library.home.ledger), settings=asked.settings, registry=registry)
-    registry.register(LedgerFigures(doors))
+    meters = counting_with(Path(arguments[3]), arguments[4], registry)
     draining = asyncio.Event()
     config = uvicorn.Config(
-        create_app(doors, draining),
+        create_app(doors, draining, meters),
         log_config=None,
         access_log=False,
         server_header=False,

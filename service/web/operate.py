@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CONTENT_TYPE_LATEST, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from sqlalchemy.exc import SQLAlchemyError
 
 from index.access import Key
+from index.table import TableUnreadable
 from service.web import worker
 from service.web.bodies import FailureBody, Failures, Retried, Retry
 from service.web.doors import Behind, Doors, only
@@ -68,13 +72,45 @@ def index(behind: Behind, _key: Annotated[Key, only("admin")]) -> dict[str, Any]
     return behind.library.table.health()
 
 
-class LedgerFigures:
-    """What the ledger and the table say, asked at each scrape: the same in every process."""
+class LibraryFigures:
+    """What is asked at each scrape, of the ledger, the table, the disk and the worker: the same in every process.
+
+    A store that does not answer is told as such, and its figures are missing: zeros would be lies.
+    """
 
     def __init__(self, behind: Doors) -> None:
         self._behind = behind
 
-    def collect(self) -> Any:
+    def collect(self) -> Iterator[Metric]:
+        behind = self._behind
+        build = InfoMetricFamily("firstlook_build", "What runs, and the space that it answers from")
+        build.add_metric([], {"version": version("firstlook"), "space": behind.space.id})
+        yield build
+        up = GaugeMetricFamily("firstlook_store_up", "1: the store answers", labels=["store"])
+        for store, figures in (("ledger", self._of_ledger), ("table", self._of_table)):
+            try:
+                yield from list(figures())
+                up.add_metric([store], 1)
+            except (SQLAlchemyError, OSError, TableUnreadable):
+                up.add_metric([store], 0)
+        yield up
+        free = GaugeMetricFamily("firstlook_disk_free_bytes", "Left on the disk of the home")
+        free.add_metric([], shutil.disk_usage(behind.home.folder).free)
+        yield free
+        silent_s = worker.last_word(behind.home.folder, behind.clock()).get("silent_s")
+        silent = GaugeMetricFamily("firstlook_worker_silent_seconds", "Since the ingest worker spoke last")
+        if silent_s is not None:  # or there never was one
+            silent.add_metric([], silent_s)
+        yield silent
+
+    def _of_table(self) -> Iterator[Metric]:
+        health = self._behind.library.table.health()
+        yield GaugeMetricFamily("firstlook_table_rows", "Rows of the table", health["rows"])
+        about = "Rows that the vector index does not know yet"
+        yield GaugeMetricFamily("firstlook_unindexed_rows", about, health["unindexed_rows"])
+        yield GaugeMetricFamily("firstlook_table_fragments", "Pieces that the table lies in", health["fragments"])
+
+    def _of_ledger(self) -> Iterator[Metric]:
         behind = self._behind
         counts = behind.home.ledger.counts(behind.space.id)
         for name, about in (
@@ -91,5 +127,3 @@ class LedgerFigures:
         oldest_s = behind.home.ledger.oldest_waiting_s(behind.space.id)
         age_s = max(0.0, behind.clock() - oldest_s) if oldest_s is not None else 0.0
         yield GaugeMetricFamily("firstlook_queue_age_seconds", "How long the oldest upload has waited", age_s)
-        unindexed = behind.library.table.health()["unindexed_rows"]
-        yield GaugeMetricFamily("firstlook_unindexed_rows", "Rows that the vector index does not know yet", unindexed)

@@ -35,8 +35,8 @@ _OPENED_ELEMENTS = frozenset({0x18538067, 0x1549A966, 0x1654AE6B, 0xAE})
 _BLANKED_ELEMENTS = frozenset(
     {0x1254C367, 0x1941A469, 0x1043A770, 0x7BA9, 0x7384, 0x3C83AB, 0x3E83BB, 0x4461, 0x536E, 0xBF}
 )
-"""Tags, Attachments, Chapters; in Info the Title, DateUTC, the names of the file and its neighbours; a track's Name; and
-checksums of those opened."""
+"""Tags, Attachments, Chapters; in Info the Title, DateUTC, the names of the file and its neighbours; a track's Name;
+and checksums of those opened."""
 _EMPTIED_ELEMENTS = frozenset({0x4D80, 0x5741})
 """MuxingApp and WritingApp, which an Info has to have: a text that begins with zero is empty."""
 _HANDLER_AT = 8  # of a hdlr box's payload: version and flags, then a word that is 0, then the kind of track

@@ -46,4 +46,10 @@ def body(problem: Problem, request_id: str) -> dict[str, Any]:
 
 async def on_problem(request: Request, problem: Exception) -> JSONResponse:
     assert isinstance(problem, Problem)
+    return answered(request, problem)
+
+
+def answered(request: Request, problem: Problem) -> JSONResponse:
+    """Say no, so that the log and the counters know it by its kind."""
+    request.state.problem = problem.kind
     return response(problem, request.state.request_id)

@@ -1,6 +1,6 @@
 """The ingest worker: a process of its own, so that decoding never slows an answer.
 
-    python -m service.web.worker --home DIR [--workers N]
+    python -m service.web.worker --home DIR [--workers N] [--ray local|ADDRESS]
 
 It works off uploads as they come, with encoders that are loaded once, and leaves backfills to those who run them. How
 it is doing it writes to `worker.json` and `worker.prom` in the home, for `/readyz` and `/metrics`.
@@ -18,7 +18,7 @@ import threading
 import time
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from prometheus_client import CollectorRegistry, generate_latest
@@ -27,7 +27,8 @@ from index.home import Home
 from index.ledger import UPLOAD, LeaseLost, owner_name
 from ingest.commit import TableBusy
 from ingest.erase import erase_due
-from ingest.pipeline import Step, work_off
+from ingest.pipeline import StandsStill, Step, work_off
+from ingest.ray_token import ClusterRefused
 from ingest.sandbox import die_with_parent
 from service.library import Library, Options
 from service.metrics import Metrics
@@ -70,10 +71,11 @@ class Worker:
     Args:
         library: its home is worked on; its space's encoders are loaded.
         options: how many workers, and the limits of a file.
+        ray: who decodes and encodes: `local`, or a cluster's address; None: threads of this process.
     """
 
-    def __init__(self, library: Library, options: Options, stop: Event) -> None:
-        self._library, self._options, self._stop = library, options, stop
+    def __init__(self, library: Library, options: Options, stop: Event, *, ray: str | None = None) -> None:
+        self._library, self._options, self._stop, self._ray = library, options, stop, ray
         self._home: Home = library.home
         self._registry = CollectorRegistry()
         self._meters = Metrics(self._registry)
@@ -81,8 +83,9 @@ class Worker:
 
     def run(self) -> None:
         self._tell("loading")
-        with self._library.crew(self._options) as (crew, layers):
+        with self._library.crew(self._options, ray=self._ray, stop=self._stop) as (crew, layers):
             self._layers = layers
+            self._meters.on_layers(layers)
             _log.info(json.dumps({"event": "ingest_ready", "space": self._library.space.id, "layers": layers}))
             threading.Thread(target=self._erase, name="erase", daemon=True).start()
             while not self._stop.is_set():
@@ -145,8 +148,9 @@ def _replace(path: Path, data: bytes) -> None:
 @click.option("--home", required=True, type=click.Path(path_type=Path))
 @click.option("--space")
 @click.option("--workers", type=click.IntRange(1, 256))
+@click.option("--ray", metavar="local|ADDRESS", help="Decode and encode on Ray.")
 @click.option("--lifeline", type=int, help="End when the other end of this pipe is gone.")
-def main(home: Path, space: str | None, workers: int | None, lifeline: int | None) -> None:
+def main(home: Path, space: str | None, workers: int | None, ray: str | None, lifeline: int | None) -> None:
     """Work off the uploads of a home."""
     if lifeline is not None:
         die_with_parent(lifeline)
@@ -155,7 +159,19 @@ def main(home: Path, space: str | None, workers: int | None, lifeline: int | Non
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
     with Library.open(home, space=space) as library:
-        Worker(library, Options(workers=workers) if workers else Options(), stop).run()
+        try:
+            Worker(library, Options(workers=workers) if workers else Options(), stop, ray=ray).run()
+        except StandsStill as error:
+            _end_at_once(str(error))  # a thread that hangs would be waited for
+        except ClusterRefused as error:
+            _log.error(json.dumps({"event": "refused", "why": str(error)}))
+            sys.exit(1)
+
+
+def _end_at_once(why: str) -> NoReturn:
+    """What was in hand is taken up again by the next worker."""
+    _log.error(json.dumps({"event": "stands_still", "why": why}))
+    os._exit(1)
 
 
 if __name__ == "__main__":
