@@ -395,18 +395,10 @@ class Ledger:
 
     def uploads(self, video_ids: Sequence[str]) -> dict[str, Upload]:
         """The latest revision of each of these that there is."""
-        newest = (
-            sql.select(_uploads.c.video_id, sql.func.max(_uploads.c.revision).label("revision"))
-            .where(_uploads.c.video_id.in_(video_ids))
-            .group_by(_uploads.c.video_id)
-            .subquery()
-        )
-        query = sql.select(_uploads.c.revision, _uploads.c.body).join(
-            newest, sql.and_(_uploads.c.video_id == newest.c.video_id, _uploads.c.revision == newest.c.revision)
-        )
         with self._read() as connection:
-            found = [_upload(revision, body) for revision, body in connection.execute(query)]
-        return {upload.video_id: upload for upload in found}
+            found = connection.execute(_REVISIONS, {"video_ids": video_ids})
+            newest = {video_id: (revision, body) for video_id, revision, body in found}
+        return {video_id: _upload(revision, body) for video_id, (revision, body) in newest.items()}
 
     def up_to_date(self, video_ids: Sequence[str], space_id: str) -> dict[str, Standing]:
         """Where those of these stand that the space knows in their latest revision."""
@@ -911,9 +903,7 @@ class Ledger:
 
     def _claimed(self, connection: Connection, space_id: str, video_ids: Sequence[str]) -> list[Claimed]:
         query = (
-            sql.select(
-                _items.c.child_deaths, _items.c.partial, _items.c.queued_s, _uploads.c.revision, _uploads.c.body
-            )
+            sql.select(_items.c.child_deaths, _items.c.partial, _items.c.queued_s, _uploads.c.revision, _uploads.c.body)
             .join(
                 _uploads,
                 sql.and_(_uploads.c.video_id == _items.c.video_id, _uploads.c.revision == _items.c.revision),
@@ -933,6 +923,12 @@ _WAITING = {"state": "waiting", "owner": None, "leased_until_s": None}
 _PENDING = ("waiting", "leased")
 _FILE = tuple(_files.c[name] for name in SeenFile.__slots__)
 _ITEM = tuple(_items.c[name] for name in Item.__slots__)
+_REVISIONS = (
+    sql.select(_uploads.c.video_id, _uploads.c.revision, _uploads.c.body)
+    .where(_uploads.c.video_id.in_(sql.bindparam("video_ids", expanding=True)))
+    .order_by(_uploads.c.revision)
+)
+"""Made once: every answer of a server asks it."""
 _STANDING = (_items.c.video_id, _items.c.state, _items.c.partial, _items.c.revision)
 
 

@@ -34,7 +34,8 @@ class Rounded:
         if self._network is None:
             return np.asarray(queries @ self._vectors.T)
         with self._lock:
-            return np.asarray(self._network([queries])[0])
+            self._network.infer([queries], share_inputs=True)
+            return np.array(self._network.get_output_tensor().data)  # its own memory is written anew by the next
 
 
 def _network(vectors: NDArray[np.float32]):  # type: ignore[no-untyped-def]  # OpenVINO has no types
@@ -52,4 +53,4 @@ def _network(vectors: NDArray[np.float32]):  # type: ignore[no-untyped-def]  # O
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": GROUP,
         "INFERENCE_PRECISION_HINT": "f32",
     }
-    return ov.Core().compile_model(model, "CPU", wanted)
+    return ov.Core().compile_model(model, "CPU", wanted).create_infer_request()

@@ -48,11 +48,12 @@ CANDIDATES_MIN = 200
 BULK_QUERIES = 256
 """From here on, scoring all rows from memory beats asking the index once a query."""
 QUERIES_AT_ONCE = 64
-SPARE = 64
+SPARE = 32
 """So many more than k rows are chosen by quick sums and then scored exactly; also how many ties at the edge are
 broken by id."""
 MASKS_KEPT = 64
 SAME_SCORE = 1e-9
+LARGEST_PIECE = 64
 
 
 class QueryError(ValueError):
@@ -141,6 +142,9 @@ class Searcher:
         return self.table.read(work)
 
     def _asks_index(self, snapshot: Snapshot) -> bool:
+        rows = self._rows
+        if rows is not None and rows.version == snapshot.version and self._keeps:
+            return False
         return snapshot.has_vector_index and snapshot.count() > self._exact_rows
 
     def search(self, query: Query) -> list[Hit]:
@@ -409,7 +413,8 @@ def _search_all(wanted: Sequence[_Wanted], rows: _Rows, snapshot: Snapshot) -> l
         selection = _selection(one.query.where, one.query.include_hidden)
         if selection:
             possible = possible & rows.mask(snapshot, selection)
-        best = _largest(np.where(possible, score, -np.inf), one.query.k + SPARE + len(one.query.exclude))
+        score[~possible] = -np.inf
+        best = _largest(score, one.query.k + SPARE + len(one.query.exclude))
         hits.append(_hits(one, rows, best[possible[best]], share))
     return hits
 
@@ -453,24 +458,17 @@ def _hits(one: _Wanted, rows: _Rows, at: NDArray[np.intp], share: NDArray[np.flo
     by_words = _mix(one, np.zeros(len(at)), share_at)
     scores: list[float] = (parts.sum(axis=1) + by_words).tolist()
     video_ids: list[str] = rows.video_ids[at].tolist()
-    ranked = sorted((-score, video_id, i) for i, (score, video_id) in enumerate(zip(scores, video_ids, strict=True)))
-    wanted = islice((i for _, video_id, i in ranked if video_id not in one.query.exclude), one.query.k)
+    order = sorted(range(len(at)), key=lambda i: (-scores[i], video_ids[i]))
+    best = list(islice((i for i in order if video_ids[i] not in one.query.exclude), one.query.k))
+    all_parts = np.column_stack([parts, by_words])[best].tolist()
+    counts = np.column_stack([weights > 0, share_at > 0])[best].tolist()
     return [
         Hit(
             video_id=video_ids[i],
             score=scores[i],
-            modalities={
-                name: part
-                for name, part, weight in zip(
-                    (*names, WORDS),
-                    (*parts[i].tolist(), float(by_words[i])),
-                    (*weights[i].tolist(), share_at[i]),
-                    strict=True,
-                )
-                if weight > 0
-            },
+            modalities={name: part for name, part, there in zip((*names, WORDS), own, counted, strict=True) if there},
         )
-        for i in wanted
+        for i, own, counted in zip(best, all_parts, counts, strict=True)
     ]
 
 
@@ -512,8 +510,19 @@ def _selection(where: Filter | None, include_hidden: bool) -> str:
 
 
 def _largest(scores: NDArray[Any], count: int) -> NDArray[np.intp]:
-    """Where the `count` largest are, in no promised order."""
-    return np.arange(len(scores)) if count >= len(scores) else np.argpartition(scores, -count)[-count:]
+    """Where the `count` largest are, in no promised order.
+
+    The largest of each piece tell a bound that at least `count` numbers reach: only what reaches it need be sorted out,
+    which takes half as long as sorting out all.
+    """
+    pieces = len(scores) // LARGEST_PIECE
+    if count >= len(scores):
+        return np.arange(len(scores))
+    if pieces < 4 * count:
+        return np.argpartition(scores, -count)[-count:]
+    tops = scores[: pieces * LARGEST_PIECE].reshape(LARGEST_PIECE, pieces).max(axis=0)
+    reaching = np.flatnonzero(scores >= np.partition(tops, -count)[-count])
+    return reaching[np.argpartition(scores[reaching], -count)[-count:]]
 
 
 def _apart(vectors: NDArray[np.float32], present: NDArray[np.bool_], space: Space) -> dict[str, NDArray[np.float32]]:

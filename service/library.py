@@ -151,16 +151,17 @@ class UnknownVideo(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """A hit with its row."""
+    """A hit, and what there is to show of it."""
 
     video_id: str
     score: float
     modalities: Mapping[str, float]
     """What each modality contributed; they add up to the score."""
-    video: Video
+    upload: Upload
+    glance: Glance
 
     def to_json(self) -> dict[str, Any]:
-        upload, facts = self.video.upload, self.video.facts
+        upload, glance = self.upload, self.glance
         return {
             "video_id": self.video_id,
             "score": self.score,
@@ -170,10 +171,10 @@ class Match:
             "hashtags": list(upload.hashtags),
             "creator_id": upload.creator_id,
             "language": upload.language,
-            "duration_s": facts.duration_s,
-            "tags": [tag.name for tag in self.video.tags],
-            "onscreen_text": self.video.onscreen_text,
-            "thumbnail_sha256": self.video.thumbnail_sha256,
+            "duration_s": glance.duration_s,
+            "tags": list(glance.tags),
+            "onscreen_text": glance.onscreen_text,
+            "thumbnail_sha256": glance.thumbnail_sha256,
         }
 
 
@@ -597,7 +598,7 @@ class Library:
             QueryError: none or several of the three, a weight that does not fit, or no words.
         """
         query = self._query({"video": video, "file": file, "text": text}, k, where, weights)
-        return self._found(query, offset)
+        return self._found(query, offset, like=video)
 
     def search_lines(
         self,
@@ -676,22 +677,31 @@ class Library:
             raise UnknownVideo(f"no video {video_id!r} in {self.space.id}")
         return found
 
-    def _found(self, query: Query, offset: int = 0) -> list[Match]:
-        """Hits with their rows. The ledger has the last word: what was erased or made private since is none."""
-        hits = self._searcher().search(replace(query, k=offset + query.k + WITHHELD_SPARE))
-        uploads = self._home.ledger.uploads([hit.video_id for hit in hits])
-        shown = [hit for hit in hits if hit.video_id in uploads and uploads[hit.video_id].visibility == PUBLIC]
-        shown = shown[offset : offset + query.k]
-        rows = self._searcher().videos([hit.video_id for hit in shown])
+    def _found(self, query: Query, offset: int = 0, *, like: str | None = None) -> list[Match]:
+        """Hits with what they show. The ledger has the last word: what was erased or made private since is none.
+
+        Args:
+            like: the video that the query is made of; it must not have been erased either.
+        """
+        wanted = offset + query.k
+        hits = self._searcher().search(replace(query, k=wanted + WITHHELD_SPARE))
+        uploads = self._home.ledger.uploads([*(hit.video_id for hit in hits[:wanted]), *([like] if like else [])])
+        if like and like not in uploads:
+            raise UnknownVideo(f"no video {like!r} in {self.space.id}")
+        if not all(_is_public(uploads.get(hit.video_id)) for hit in hits[:wanted]):  # rarely, then others move up
+            uploads |= self._home.ledger.uploads([hit.video_id for hit in hits[wanted:]])
+        shown = [hit for hit in hits if _is_public(uploads.get(hit.video_id))][offset:wanted]
+        glances = self._searcher().glances([hit.video_id for hit in shown])
         return [
             Match(
                 video_id=hit.video_id,
                 score=hit.score,
                 modalities=hit.modalities,
-                video=replace(rows[hit.video_id], upload=uploads[hit.video_id]),
+                upload=uploads[hit.video_id],
+                glance=glances[hit.video_id],
             )
             for hit in shown
-            if hit.video_id in rows
+            if hit.video_id in glances
         ]
 
     # Looking -----------------------------------------------------------------------------------------------------
@@ -732,7 +742,11 @@ class Library:
         end = (items[-1].queued_s, items[-1].video_id) if len(items) == k else None
         return [(uploads[name], glances[name]) for name in shown], end
 
-    def thumbnail(self, video: Video) -> Path | None:
+    def glance(self, video_id: str) -> Glance | None:
+        """What a video shows; None: it is no row."""
+        return self._searcher().glances([video_id]).get(video_id)
+
+    def thumbnail(self, video: Video | Glance) -> Path | None:
         """Where a video's picture lies as a file; None where there is none, or the blobs are not in a folder."""
         name = video.thumbnail_sha256
         return None if name is None else self._home.blobs.path_of(thumbnail_key(name))
@@ -761,6 +775,10 @@ class Library:
             "rows": self._home.table(self.space).count(),
             "reasons": dict(Counter(one.reason for one in self.failures()).most_common()),
         }
+
+
+def _is_public(upload: Upload | None) -> bool:
+    return upload is not None and upload.visibility == PUBLIC
 
 
 def _cores(asked: Backfill, options: Options) -> int:
