@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +26,9 @@ REQUEST_KEPT_S = 86_400.0
 """How long a request is remembered by its idempotency key."""
 REQUEST_LOST_S = 900.0
 """Whoever was working on a request for so long is dead, and it may be made again."""
+
+
+_KEY = re.compile(r"fl_[0-9a-f]{12}_[A-Za-z0-9_-]{43}")
 
 
 class Refused(Exception):
@@ -104,8 +108,9 @@ class Access:
         Raises:
             Refused: it is none, was revoked, or has expired.
         """
-        mark, _, rest = text.partition("_")
-        key_id, _, secret = rest.partition("_")
+        if _KEY.fullmatch(text) is None:  # nothing else reaches the database, which may not take it at all
+            raise Refused("no such key")
+        _, key_id, secret = text.split("_", 2)
         columns = schema.keys.c
         parent = schema.keys.alias()
         query = (
@@ -116,7 +121,7 @@ class Access:
         with self._ledger._read() as connection:
             row = connection.execute(query).mappings().one_or_none()
         kept = row["secret_sha256"] if row is not None else _digest("")  # as long for an id that there is not
-        if not hmac.compare_digest(kept, _digest(secret)) or row is None or mark != "fl":
+        if not hmac.compare_digest(kept, _digest(secret)) or row is None:
             raise Refused("no such key")
         if row["revoked_s"] is not None or row["parent_revoked_s"] is not None:
             raise Refused("this key was revoked")

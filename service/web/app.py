@@ -20,39 +20,24 @@ import logging
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 
 from service.web import operate, page, receive, search, session, videos
-from service.web.bodies import ProblemBody
 from service.web.doors import Doors, scopes_of
 from service.web.guard import Guard, is_open
 from service.web.meters import Meters
-from service.web.problems import Problem, answered, on_problem
+from service.web.openapi import App
+from service.web.problems import Problem, answered, on_problem, problems
 
 _log = logging.getLogger("firstlook.http")
 
 PARTS = (page, session, receive, videos, search, operate)
-
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ProblemBody, "description": about, "content": {"application/problem+json": {}}}
-    for status, about in {
-        400: "the request cannot be read",
-        401: "a key is wanted, or this one is none",
-        403: "this key is not for that",
-        413: "too large",
-        421: "we are not called so",
-        422: "something in the request is not what is wanted",
-        429: "too often",
-        503: "too much at once; come again",
-    }.items()
-}
 
 
 def create_app(doors: Doors, draining: asyncio.Event | None = None, meters: Meters | None = None) -> FastAPI:
@@ -74,14 +59,14 @@ def create_app(doors: Doors, draining: asyncio.Event | None = None, meters: Mete
         yield
         doors.library.close()
 
-    app = FastAPI(
+    app = App(
         title="firstlook",
         summary="Understand short videos, find what is like them, and give every new one a fair first look.",
         version="1",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        responses=PROBLEMS,
+        responses=problems(422),  # or FastAPI describes one of its own
     )
     app.state.doors = doors
     for part in PARTS:
@@ -90,6 +75,7 @@ def create_app(doors: Doors, draining: asyncio.Event | None = None, meters: Mete
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(ClientDisconnect, _on_gone)
     app.add_exception_handler(OSError, _on_machine)
     app.add_exception_handler(Exception, _on_bug)
     doors.registry.register(operate.LibraryFigures(doors))
@@ -115,8 +101,20 @@ def _check_guarded(router: APIRouter) -> None:
 async def _on_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     kind = {404: "not_found", 405: "wrong_method"}.get(error.status_code, "bad_request")
-    problem = Problem(error.status_code, kind, str(error.detail), headers=error.headers)
-    return answered(request, problem)
+    headers = error.headers if error.status_code != 405 else {"Allow": ", ".join(_methods(request))}
+    return answered(request, Problem(error.status_code, kind, str(error.detail), headers=headers))
+
+
+def _methods(request: Request) -> list[str]:
+    """Of all routes with this path: Starlette names those of the first one only."""
+    routes = [route for route in request.app.routes if isinstance(route, APIRoute)]
+    path = next((route.path for route in routes if route.path_regex.match(request.scope["path"])), None)
+    return sorted({method for route in routes if route.path == path for method in route.methods or ()})
+
+
+async def _on_gone(request: Request, error: Exception) -> JSONResponse:
+    """Nobody hears it; the log does, and that it is no error of ours."""
+    return answered(request, Problem(400, "cut_off", "the body did not come to its end"))
 
 
 async def _on_machine(request: Request, error: Exception) -> JSONResponse:

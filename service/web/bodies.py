@@ -9,24 +9,39 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from index.ledger import Item
 from index.records import Failure, Glance, Upload, Video
+from ingest.uploads import VIDEO_ID_MAX_CHARS
 from service.library import Match
 from service.report import plain
 
 State = Literal["waiting", "working", "video", "failure"]
 STATES: dict[str, State] = {"waiting": "waiting", "leased": "working", "video": "video", "failure": "failure"}
-VideoId = Annotated[str, Field(min_length=1, max_length=256, examples=["cat-1"])]
+ID_CHARS = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]"
+"""Of ids: no control characters, as `ingest.uploads` takes them."""
+VideoId = Annotated[
+    str, Field(min_length=1, max_length=VIDEO_ID_MAX_CHARS, pattern=f"^{ID_CHARS}+$", examples=["cat-1"])
+]
+TEXT = r"^[^\x00]*$"
+"""A NUL is in no text, and databases take none."""
+Where = Annotated[str | None, Field(max_length=4_000, pattern=TEXT, examples=["duration_s < 30 and hashtag = 'cat'"])]
+
+
+def _like(**example: Any) -> ConfigDict:
+    """With an example, which OpenAPI shows."""
+    return ConfigDict(json_schema_extra={"examples": [example]})
 
 
 class Body(BaseModel):
-    """Of a request: a key that we do not know is a mistake, and is told."""
+    """Of a request: a key that we do not know is a mistake, and is told, and so is a 0 for a false."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class UploadByUri(Body):
     """An upload whose bytes lie in a store that both of us see."""
 
-    uri: str = Field(min_length=1, max_length=4_096, examples=["/clips/cat-1.mp4"])
+    model_config = _like(uri="/clips/rocket-1.mp4", video_id="launch", caption="Tonight it flies! #rocket")
+
+    uri: str = Field(min_length=1, max_length=4_096, pattern=TEXT, examples=["/clips/cat-1.mp4"])
     video_id: VideoId | None = None
     creator_id: str | None = None
     caption: str | None = Field(default=None, max_length=10_000, examples=["She heard the fridge open. #cat"])
@@ -41,6 +56,8 @@ class UploadByUri(Body):
 class Edit(Body):
     """What may change of a video without new bytes; what is left out stays."""
 
+    model_config = _like(visibility="private")
+
     caption: str | None = Field(default=None, max_length=10_000)
     hashtags: list[str] | None = Field(default=None, max_length=200)
     visibility: Literal["public", "private"] | None = None
@@ -49,11 +66,13 @@ class Edit(Body):
 class Ask(Body):
     """A search: by words, or by a video of the library."""
 
-    text: str | None = Field(default=None, max_length=2_000, examples=["a cat on a sofa"])
+    model_config = _like(text="a rocket launch", k=1, where="duration_s < 30")
+
+    text: str | None = Field(default=None, max_length=2_000, pattern=TEXT, examples=["a cat on a sofa"])
     video: VideoId | None = None
     k: int = Field(default=10, ge=1, le=100)
     offset: int = Field(default=0, ge=0, le=1_000)
-    where: str | None = Field(default=None, max_length=4_000, examples=["duration_s < 30 and hashtag = 'cat'"])
+    where: Where = None
     weights: dict[str, float] | None = None
     explain: bool = False
 
@@ -61,15 +80,21 @@ class Ask(Body):
 class Retry(Body):
     """Which failures to try again; none named: all but the quarantined."""
 
+    model_config = _like(video_ids=["bad"])
+
     video_ids: list[VideoId] | None = Field(default=None, max_length=10_000)
     quarantined: bool = False
 
 
 class KeyText(Body):
+    model_config = _like(key="fl_0123456789ab_a-secret-of-43-characters")
+
     key: str = Field(min_length=1, max_length=200)
 
 
 class SessionBody(BaseModel):
+    model_config = _like(scopes=["search", "uploads", "videos"])
+
     scopes: list[str]
     """What the session may do; empty: there is none, or it has ended."""
 
@@ -79,8 +104,17 @@ class Links(BaseModel):
     video: str
 
 
+_MINE = {
+    "video_id": "mine", "state": "waiting", "revision": 1, "searchable": False, "ahead": 0, "waited_s": 0.046,
+    "partial": False, "attempts": 0, "step": None, "reason": None, "detail": None,
+    "links": {"state": "/v1/uploads/mine", "video": "/v1/videos/mine"},
+}  # fmt: skip
+
+
 class UploadState(BaseModel):
     """Where an upload stands."""
+
+    model_config = _like(**_MINE)
 
     video_id: str
     state: State
@@ -117,9 +151,18 @@ class UploadState(BaseModel):
 
 
 class UploadStates(BaseModel):
+    model_config = _like(uploads=[_MINE], next_after="mine")
+
     uploads: list[UploadState]
     next_after: str | None
     """For the next page: `?after=`; null on the last one."""
+
+
+_CAT = {
+    "video_id": "cat-1", "caption": "She heard the fridge open. #cat #catlife", "hashtags": ["cat", "catlife"],
+    "creator_id": "creator-1", "language": "en", "duration_s": 6.014, "tags": ["Egyptian cat", "tabby"],
+    "onscreen_text": "", "thumbnail": "/v1/videos/cat-1/thumbnail",
+}  # fmt: skip
 
 
 class VideoRow(BaseModel):
@@ -151,6 +194,8 @@ class VideoRow(BaseModel):
 
 
 class VideoRows(BaseModel):
+    model_config = _like(videos=[_CAT], next_after="1764337000.25 cat-1")
+
     videos: list[VideoRow]
     next_after: str | None
     """For the next page: `?after=`; null on the last one."""
@@ -182,6 +227,11 @@ class HitBody(BaseModel):
 
 
 class Hits(BaseModel):
+    model_config = _like(
+        hits=[_CAT | {"score": 0.9436, "modalities": {"vision": 0.3266, "text": 0.5175, "sound": 0.0995}}],
+        next_offset=1,
+    )
+
     hits: list[HitBody]
     next_offset: int | None
     """For the next page; null where there is none."""
@@ -189,6 +239,16 @@ class Hits(BaseModel):
 
 class VideoBody(BaseModel):
     """Everything that is known of a video but its vectors."""
+
+    model_config = _like(
+        video_id="mine", revision=1, creator_id="creator-1", caption="In the sun #cat", hashtags=["cat"],
+        sound_id="sound-1", language="en", uploaded_at="2026-11-21T13:41:00+00:00", visibility="public", extra={},
+        tags=[{"name": "Egyptian cat", "probability": 0.549031}], onscreen_text="", transcript="",
+        speech_segments_s=[], signals={"motion": 0.021732},
+        modalities={"vision": "present", "transcript": "off:model_missing"},
+        facts={"duration_s": 5.0155, "video_codec": "h264", "width": 288, "height": 512}, partial=False,
+        thumbnail="/v1/videos/mine/thumbnail", original="/v1/videos/mine/original",
+    )  # fmt: skip
 
     video_id: str
     revision: int
@@ -203,7 +263,8 @@ class VideoBody(BaseModel):
     tags: list[dict[str, Any]]
     onscreen_text: str
     transcript: str
-    speech_segments_s: list[tuple[float, float]]
+    speech_segments_s: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
+    """Where each begins and ends."""
     signals: dict[str, float]
     modalities: dict[str, str]
     """Channel -> `present`, or why it is not."""
@@ -239,16 +300,32 @@ class FailureBody(BaseModel):
 
 
 class Failures(BaseModel):
+    model_config = _like(
+        failures=[
+            {
+                "video_id": "bad", "step": "decode", "reason": "text_file",
+                "detail": "15 bytes of text, a video or a sound wanted", "attempts": 1,
+            }
+        ],
+        reasons={"text_file": 1},
+    )  # fmt: skip
+
     failures: list[FailureBody]
     reasons: dict[str, int]
 
 
 class Retried(BaseModel):
+    model_config = _like(queued=1)
+
     queued: int
 
 
 class WhyNot(BaseModel):
     """Where a video stands for a query, and what keeps it out of the answer."""
+
+    model_config = _like(
+        video_id="launch", rank=5, score=0.0376, kept_out_by="rank", detail="the 3. of the answer has 0.8301"
+    )
 
     video_id: str
     rank: int | None
@@ -267,3 +344,36 @@ class ProblemBody(BaseModel):
     status: int
     detail: str
     request_id: str
+
+
+class Health(BaseModel):
+    model_config = _like(status="ok")
+
+    status: Literal["ok"]
+
+
+class Ready(BaseModel):
+    """Whether everything that an answer needs is there; ingest may be down, and answers go on."""
+
+    model_config = _like(
+        ready=True, ledger="ok", rows=19, table="ok", ingest={"state": "working", "pid": 12888, "silent_s": 4.9}
+    )
+
+    ready: bool
+    ledger: str
+    """`ok`, or what kind of error it is."""
+    rows: int | None = None
+    table: str
+    ingest: dict[str, Any]
+    """What the ingest worker said last: at least its `state`."""
+
+
+class IndexHealth(BaseModel):
+    model_config = _like(rows=19, fragments=2, version=7, has_vector_index=False, unindexed_rows=0, upkeep_is_due=False)
+
+    rows: int
+    fragments: int
+    version: int
+    has_vector_index: bool
+    unindexed_rows: int
+    upkeep_is_due: bool

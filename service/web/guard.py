@@ -44,6 +44,11 @@ KEY_TRUSTED_S = 2.0
 """So long a key that was looked up is known without asking the ledger again; so long a revoked one goes on."""
 KEYS_KEPT = 10_000
 SESSION = "/v1/session"
+LABORIOUS = (("POST", SESSION), ("GET", SESSION), ("DELETE", SESSION), ("GET", "/readyz"))
+"""What anybody may ask and costs a body, a thread or the ledger. Each has a room of its own, so that strangers crowd
+out neither those with a key nor each other; whatever else wants no key is answered from memory."""
+STRANGER_S = 10.0
+"""All of these are answered in milliseconds; whoever takes longer is sending slowly on purpose."""
 SESSIONS_PER_S = 5.0
 """Keys that may be shown there; guessing one is hopeless, and is kept from costing much."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -81,6 +86,7 @@ class Guard:
         self._buckets: dict[str, tuple[float, float]] = {}
         self._room = asyncio.Semaphore(settings.at_once)
         self._transfers = asyncio.Semaphore(settings.transfers_at_once)
+        self._strangers = {door: asyncio.Semaphore(settings.strangers_at_once) for door in LABORIOUS}
         self._checks = ThreadPoolExecutor(2, thread_name_prefix="key")  # of its own: nothing else may keep it busy
         self._waiting = 0
 
@@ -140,7 +146,10 @@ class Guard:
             self._check_pace(SESSION, SESSIONS_PER_S)
         limit = self._settings.upload_bytes_max if _is_upload(scope) else self._settings.body_bytes_max
         limited = _limited(headers, receive, limit)
-        if is_free or path in WITHOUT_QUEUE:
+        if strangers := self._strangers.get((scope["method"], path)):
+            await self._take_strangers_room(strangers)
+            await self._in_time(scope, limited, send, STRANGER_S, strangers)
+        elif is_free or path in WITHOUT_QUEUE:
             await self._in_time(scope, limited, send, self._settings.answer_s, None)
         elif _is_upload(scope) or _is_download(scope):  # its time is the network's
             if self._transfers.locked():
@@ -152,6 +161,8 @@ class Guard:
             await self._in_time(scope, limited, send, self._settings.answer_s, self._room)
 
     def _check_host(self, headers: Headers) -> None:
+        if len(headers.getlist("host")) > 1:
+            raise Problem(400, "two_hosts", "one Host header is wanted")
         host = headers.get("host", "")
         name = (host if host.endswith("]") else host.rpartition(":")[0] or host).lower()
         if name not in self._settings.hosts:
@@ -191,6 +202,12 @@ class Guard:
             wait_s = (1 - left) / pace
             raise Problem(429, "too_often", f"at most {pace:g} times a second", headers=_retry_after(wait_s))
         self._buckets[name] = left - 1, now
+
+    async def _take_strangers_room(self, room: asyncio.Semaphore) -> None:
+        try:
+            await asyncio.wait_for(room.acquire(), self._settings.waiting_s)
+        except TimeoutError as error:
+            raise Problem(503, "full", "too many strangers at once", headers=_retry_after(STRANGER_S)) from error
 
     async def _take_room(self) -> None:
         if self._room.locked() and self._waiting >= self._settings.waiting_max:
@@ -242,7 +259,10 @@ def _is_download(scope: Scope) -> bool:
 
 def _shown_key(headers: Headers) -> tuple[str | None, bool]:
     """The text of the key, and whether it came as a cookie."""
-    kind, _, text = headers.get("authorization", "").partition(" ")
+    shown = headers.getlist("authorization")
+    if len(shown) > 1:
+        raise Problem(401, "two_keys", "one key is wanted", headers={"WWW-Authenticate": "Bearer"})
+    kind, _, text = "".join(shown).partition(" ")
     if kind.lower() == "bearer" and text.strip():
         return text.strip(), False
     cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE)

@@ -25,6 +25,7 @@ from service.web.app import create_app
 from service.web.asked import Asked
 from service.web.doors import Doors
 from service.web.meters import counting_with
+from service.web.wire import AsLine, Protocol
 
 LINGER_S = 1.0
 """So long a process that is asked to end still answers on connections that are open, each for the last time: a client
@@ -61,7 +62,9 @@ def main(arguments: list[str]) -> None:
     socket_fd, ready_fd, lifeline_fd = map(int, arguments[:3])
     asked = Asked.model_validate_json(arguments[5])
     die_with_parent(lifeline_fd)
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(AsLine())
+    logging.basicConfig(handlers=[lines])
     logging.getLogger("firstlook").setLevel(logging.INFO)
     library = Library.open(Path(asked.home), space=asked.space, create=False)
     library.warm_up()
@@ -76,7 +79,7 @@ def main(arguments: list[str]) -> None:
         server_header=False,
         timeout_graceful_shutdown=int(END_S),
         timeout_keep_alive=75,
-        h11_max_incomplete_event_size=32 << 10,
+        http=Protocol,
         ws="none",
     )
     listening = socket.socket(fileno=socket_fd)

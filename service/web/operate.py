@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from prometheus_client import CONTENT_TYPE_LATEST, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,18 +15,24 @@ from sqlalchemy.exc import SQLAlchemyError
 from index.access import Key
 from index.table import TableUnreadable
 from service.web import worker
-from service.web.bodies import FailureBody, Failures, Retried, Retry
+from service.web.bodies import FailureBody, Failures, Health, IndexHealth, Ready, Retried, Retry
 from service.web.doors import Behind, Doors, only
 
 router = APIRouter(tags=["operate"])
 
 
-@router.get("/healthz", summary="The process answers")
+@router.get("/healthz", summary="The process answers", response_model=Health)
 async def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz", summary="Everything that an answer needs is there")
+@router.get(
+    "/readyz",
+    summary="Everything that an answer needs is there",
+    response_model=Ready,
+    response_model_exclude_unset=True,
+    responses={503: {"model": Ready, "description": "Something is not there."}},
+)
 def readyz(behind: Behind, response: Response) -> dict[str, Any]:
     """Of the ingest worker too: without it nothing becomes searchable, but what is there is still found."""
     checks: dict[str, Any] = {}
@@ -46,14 +52,25 @@ def readyz(behind: Behind, response: Response) -> dict[str, Any]:
     return {"ready": ready, **checks}
 
 
-@router.get("/metrics", summary="For Prometheus", response_class=Response)
+@router.get(
+    "/metrics",
+    summary="For Prometheus",
+    response_class=Response,
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}, "example": "firstlook_library_videos 16.0\n"}}}
+    },
+)
 def metrics(behind: Behind, _key: Annotated[Key, only("admin", "search")]) -> Response:
     said = generate_latest(behind.registry) + worker.metrics(behind.home.folder)
     return Response(said, media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/v1/failures", summary="What did not become a video, and why", response_model=Failures)
-def failures(behind: Behind, _key: Annotated[Key, only("uploads", "videos")], limit: int = 1_000) -> Failures:
+def failures(
+    behind: Behind,
+    _key: Annotated[Key, only("uploads", "videos")],
+    limit: Annotated[int, Query(ge=0, le=10_000)] = 1_000,
+) -> Failures:
     found = behind.library.failures()
     reasons: dict[str, int] = {}
     for one in found:
@@ -67,7 +84,7 @@ def retry(asked: Retry, behind: Behind, _key: Annotated[Key, only("videos")]) ->
     return Retried(queued=len(queued))
 
 
-@router.get("/v1/index", summary="How the index is", response_model=dict[str, Any])
+@router.get("/v1/index", summary="How the index is", response_model=IndexHealth)
 def index(behind: Behind, _key: Annotated[Key, only("admin")]) -> dict[str, Any]:
     return behind.library.table.health()
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, cast
 
 import fsspec
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -20,24 +22,44 @@ from index.access import AlreadyAsked, Key, StillAsked
 from index.ledger import UPLOAD, Item
 from index.records import canonical_json
 from ingest.register import register
-from ingest.uploads import BadFields, Source, named
+from ingest.uploads import VIDEO_ID_MAX_CHARS, BadFields, Source, named
 from service.library import PUBLIC
-from service.web.bodies import STATES, State, UploadByUri, UploadState, UploadStates, VideoId
+from service.web.bodies import ID_CHARS, STATES, State, UploadByUri, UploadState, UploadStates, VideoId
 from service.web.doors import Behind, Doors, only
-from service.web.multipart import read_form
-from service.web.problems import Problem
+from service.web.multipart import FIELD_BYTES_MAX, read_form
+from service.web.problems import Problem, problems
 from service.web.worker import INCOMING
 
 router = APIRouter(tags=["uploads"])
 FIELDS = ("video_id", "creator_id", "caption", "hashtags", "sound_id", "language", "uploaded_at", "visibility", "extra")
 """What may stand beside the file, in the words of a manifest."""
+DOORS = ("similar", "why-not", "thumbnail", "original")
+"""Of a video; the ends of their paths."""
 CHUNK_BYTES = 1 << 20
 
-_MULTIPART = {
-    "type": "object",
-    "required": ["file"],
-    "properties": {"file": {"type": "string", "format": "binary"}, **{name: {"type": "string"} for name in FIELDS}},
+_EXAMPLE = {"video_id": "mine", "caption": "She heard the fridge open. #cat", "extra": '{"app": 3}'}
+_LINKS = {
+    "state": {"operationId": "upload_state", "parameters": {"video_id": "$response.body#/video_id"}},
+    "edit": {"operationId": "edit", "parameters": {"video_id": "$response.body#/video_id"}},
+    "video": {"operationId": "show", "parameters": {"video_id": "$response.body#/video_id"}},
 }
+_PLACE = {"Location": {"description": "Its state.", "schema": {"type": "string"}, "example": "/v1/uploads/mine"}}
+
+
+def form(fields: Sequence[str], example: Mapping[str, str]) -> dict[str, Any]:
+    """What OpenAPI says of a multipart body with a file, and these texts beside it."""
+    texts = {name: {"type": "string", "maxLength": FIELD_BYTES_MAX} for name in fields}
+    schema = {
+        "type": "object",
+        "required": ["file"],
+        "additionalProperties": False,
+        "properties": {"file": {"type": "string", "contentMediaType": "application/octet-stream"}, **texts},
+    }
+    return {
+        "schema": schema,
+        "encoding": {"file": {"contentType": "video/*, audio/*, image/*"}},
+        "example": {"file": "(its bytes)", **example},
+    }
 
 
 @router.post(
@@ -49,18 +71,19 @@ _MULTIPART = {
         "requestBody": {
             "required": True,
             "content": {
-                "multipart/form-data": {"schema": _MULTIPART},
+                "multipart/form-data": form(FIELDS, _EXAMPLE),
                 "application/json": {"schema": UploadByUri.model_json_schema()},
             },
         }
     },
+    responses=problems(409, 415) | {202: {"headers": _PLACE, "links": _LINKS}},
 )
 async def upload(
     request: Request,
     response: Response,
     behind: Behind,
     key: Annotated[Key, only("uploads")],
-    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255, examples=["7f3a"])] = None,
 ) -> UploadState:
     """Taken when it is durable; its way to a video goes on without the caller. The same `Idempotency-Key` with the same
     request gives the same upload, however often it comes."""
@@ -71,7 +94,13 @@ async def upload(
     return state
 
 
-@router.get("/v1/uploads/{video_id:path}", summary="How far an upload is", response_model=UploadState)
+@router.get(
+    "/v1/uploads/{video_id:path}",
+    summary="How far an upload is",
+    response_model=UploadState,
+    responses=problems(404),
+    operation_id="upload_state",
+)
 def upload_state(video_id: VideoId, behind: Behind, _key: Annotated[Key, only("uploads", "videos")]) -> UploadState:
     return state_of(behind, video_id)
 
@@ -81,7 +110,9 @@ def upload_states(
     behind: Behind,
     _key: Annotated[Key, only("uploads", "videos")],
     state: State | None = None,
-    after: Annotated[str, Query(max_length=256)] = "",
+    after: Annotated[
+        str, Query(max_length=VIDEO_ID_MAX_CHARS, pattern=f"^{ID_CHARS}*$", description="ids after this one")
+    ] = "",
     limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
 ) -> UploadStates:
     wanted = next((ours for ours, theirs in STATES.items() if theirs == state), None)
@@ -136,16 +167,17 @@ async def _take(request: Request, behind: Doors, file: BinaryIO) -> tuple[dict[s
     except ValidationError as error:
         first = error.errors()[0]
         raise Problem(422, "invalid", f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    if behind.settings.store_of(said.uri) is None:
+    store = behind.settings.store_of(said.uri)
+    if store is None:
         raise Problem(403, "store_not_allowed", "this URI lies in none of the stores that this service takes from")
-    await asyncio.to_thread(_fetch, said.uri, file, behind.settings.upload_bytes_max)
+    await asyncio.to_thread(_fetch, store, said.uri, file, behind.settings.upload_bytes_max)
     fields = said.model_dump(exclude_none=True, exclude={"uri", "extra"})
-    return {**said.extra, **fields}, said.uri
+    return _unnamed(said.extra) | fields, said.uri
 
 
-def _fetch(uri: str, file: BinaryIO, bytes_max: int) -> None:
+def _fetch(store: str, uri: str, file: BinaryIO, bytes_max: int) -> None:
     taken = 0
-    for some in _pieces(uri):
+    for some in _pieces(store, uri):
         taken += len(some)
         if taken > bytes_max:
             raise Problem(413, "too_large", f"at most {bytes_max} bytes are taken here")
@@ -153,9 +185,9 @@ def _fetch(uri: str, file: BinaryIO, bytes_max: int) -> None:
     file.flush()
 
 
-def _pieces(uri: str) -> Iterator[bytes]:
+def _pieces(store: str, uri: str) -> Iterator[bytes]:
     try:
-        source = fsspec.open(uri, "rb").open()
+        source = _opened(store, uri)
     except OSError as error:
         raise Problem(422, "not_readable", f"{uri}: {error.strerror or error}") from error
     with source:
@@ -169,13 +201,26 @@ def _pieces(uri: str) -> Iterator[bytes]:
             yield some
 
 
+def _opened(store: str, uri: str) -> BinaryIO:
+    """The file of a URI that lies in this store, and in no other: a name in it may read like a URI of another kind
+    (`s3://in/new/a::file:///etc/passwd` is a chain to fsspec), and like a pipe, which nobody would ever write to."""
+    if "://" in store:
+        files, _ = fsspec.core.url_to_fs(store)
+        return cast(BinaryIO, files.open(files._strip_protocol(uri), "rb"))
+    number = os.open(os.path.realpath(uri), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise Problem(422, "not_readable", f"{uri}: a regular file is wanted")
+    return os.fdopen(number, "rb")
+
+
 def _registered(
     behind: Doors, key: Key, idempotency_key: str | None, fields: Mapping[str, Any], uri: str, file: BinaryIO
 ) -> UploadState:
     file.seek(0)
     content = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed wants readinto
     if idempotency_key is None:
-        return state_of(behind, _register(behind, fields, uri, file))
+        return _taken(behind, _register(behind, fields, uri, file))
     said = canonical_json({"fields": dict(fields), "content": content, "uri": uri.partition(":")[0]})
     try:
         known = behind.access.begin(key, idempotency_key, said)
@@ -184,13 +229,20 @@ def _registered(
     except AlreadyAsked as asked:
         raise Problem(409, "already_asked", str(asked)) from asked
     if known is not None:
-        return state_of(behind, known)
+        return _taken(behind, known)
     video_id = None
     try:
         video_id = _register(behind, fields, uri, file)
     finally:
         behind.access.finish(key, idempotency_key, video_id)
-    return state_of(behind, video_id)
+    return _taken(behind, video_id)
+
+
+def _taken(behind: Doors, video_id: str) -> UploadState:
+    try:
+        return state_of(behind, video_id)
+    except Problem as gone:
+        raise Problem(409, "erased", f"{video_id!r} was taken, and has been erased since") from gone
 
 
 def _register(behind: Doors, fields: Mapping[str, Any], uri: str, file: BinaryIO) -> str:
@@ -210,10 +262,12 @@ def _register(behind: Doors, fields: Mapping[str, Any], uri: str, file: BinaryIO
 
 
 def _check_id(video_id: str | None) -> None:
-    """An id that could not be told from a door by its path."""
-    last = (video_id or "x").rpartition("/")[2]
-    if last in ("", ".", "..", "similar", "why-not", "thumbnail", "original"):
-        raise BadFields("bad_video_id", f"over HTTP an id does not end with {last!r}")
+    """Refuse an id that its path would not lead to: it reads like a door, or clients and proxies shorten it."""
+    parts = (video_id or "x").split("/")
+    if parts[-1] in DOORS:
+        raise BadFields("bad_video_id", f"over HTTP an id does not end with {parts[-1]!r}")
+    if wrong := {"", ".", ".."}.intersection(parts):
+        raise BadFields("bad_video_id", f"over HTTP an id has no {min(wrong)!r} between its slashes")
 
 
 def _extra(text: str) -> dict[str, Any]:
@@ -223,4 +277,9 @@ def _extra(text: str) -> dict[str, Any]:
         raise Problem(422, "bad_extra", f"extra wants a JSON object: {error}") from error
     if not isinstance(extra, dict):
         raise Problem(422, "bad_extra", f"extra wants a JSON object, got {type(extra).__name__}")
+    return _unnamed(extra)
+
+
+def _unnamed(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what has a field of its own, which alone counts."""
     return {name: value for name, value in extra.items() if name not in FIELDS}

@@ -18,14 +18,15 @@ from service.library import Match, UnknownVideo
 from service.web.bodies import Ask, HitBody, Hits
 from service.web.doors import Behind, Doors, only
 from service.web.multipart import read_form
-from service.web.problems import Problem
-from service.web.receive import incoming
+from service.web.problems import Problem, problems
+from service.web.receive import form, incoming
 
 router = APIRouter(tags=["search"])
 FIELDS = ("k", "offset", "where", "weights", "explain")
+_EXAMPLE = {"k": "1", "where": "duration_s < 30"}
 
 
-@router.post("/v1/search", summary="Search by words, or by a video", response_model=Hits)
+@router.post("/v1/search", summary="Search by words, or by a video", response_model=Hits, responses=problems(404))
 def search(asked: Ask, behind: Behind, _key: Annotated[Key, only("search")]) -> Hits:
     """One of `text` and `video` is wanted."""
     return _answer(behind, asked, {"text": asked.text, "video": asked.video})
@@ -38,20 +39,10 @@ def search(asked: Ask, behind: Behind, _key: Annotated[Key, only("search")]) -> 
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {
-                "multipart/form-data": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["file"],
-                        "properties": {
-                            "file": {"type": "string", "format": "binary"},
-                            **{name: {"type": "string"} for name in FIELDS},
-                        },
-                    }
-                }
-            },
+            "content": {"multipart/form-data": form(FIELDS, _EXAMPLE)},
         }
     },
+    responses=problems(404),
 )
 async def search_file(request: Request, behind: Behind, _key: Annotated[Key, only("search")]) -> Hits:
     """The file is decoded in the sandbox, as an upload is, and forgotten."""
@@ -66,8 +57,8 @@ def _asked(said: Mapping[str, str]) -> Ask:
         fields: dict[str, Any] = dict(said)
         if "weights" in fields:
             fields["weights"] = json.loads(fields["weights"])
-        return Ask(**fields)
-    except (ValidationError, ValueError) as error:
+        return Ask.model_validate(fields, strict=False)  # all of a form is text
+    except (ValidationError, ValueError, RecursionError) as error:
         raise Problem(422, "invalid", str(error).splitlines()[0]) from error
 
 

@@ -11,12 +11,18 @@ from index.access import Refused
 from service.web.bodies import KeyText, SessionBody
 from service.web.doors import Behind
 from service.web.guard import COOKIE
-from service.web.problems import Problem
+from service.web.problems import Problem, problems
 
 router = APIRouter(tags=["session"])
+_COOKIE = {"Set-Cookie": {"description": f"`{COOKIE}`, which no script reads.", "schema": {"type": "string"}}}
 
 
-@router.post("/v1/session", status_code=204, summary="Show a key, and get a session")
+@router.post(
+    "/v1/session",
+    status_code=204,
+    summary="Show a key, and get a session",
+    responses=problems(401, 403, 429) | {204: {"headers": _COOKIE}},
+)
 async def open_session(shown: KeyText, behind: Behind) -> Response:
     try:
         key = await asyncio.to_thread(behind.access.check, shown.key)
@@ -45,7 +51,7 @@ async def session(request: Request, behind: Behind) -> SessionBody:
     return SessionBody(scopes=list(key.scopes))
 
 
-@router.delete("/v1/session", status_code=204, summary="End the session")
+@router.delete("/v1/session", status_code=204, summary="End the session", responses=problems(429))
 async def end_session(request: Request, behind: Behind) -> Response:
     with contextlib.suppress(Refused):  # it has ended already
         session = await asyncio.to_thread(behind.access.check, request.cookies.get(COOKIE, ""))

@@ -26,6 +26,8 @@ class Settings(BaseModel):
     """Answers worked on; more than the cores would only make all of them slow."""
     transfers_at_once: int = Field(default=32, ge=1)
     """Files that come in or go out at once."""
+    strangers_at_once: int = Field(default=8, ge=1)
+    """Requests without a key to each of the doors that have some work with them: `/v1/session`, `/readyz`."""
     waiting_max: int = Field(default=64, ge=0)
     """Further requests wait so many for so long; whoever comes then is told to come again."""
     waiting_s: float = Field(default=1.0, gt=0)
@@ -44,6 +46,8 @@ class Settings(BaseModel):
         >>> Settings(stores=("/clips",)).store_of("/clips/../etc/passwd") is None
         True
         """
+        if "\0" in uri:  # a name that no system has
+            return None
         for store in self.stores:
             if "://" in store:
                 if uri.startswith(store.rstrip("/") + "/") and ".." not in uri.split("/"):

@@ -10,7 +10,7 @@ from dataclasses import replace
 from io import FileIO
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from starlette.responses import StreamingResponse
 
 from index.access import Key
@@ -19,17 +19,32 @@ from index.records import Upload, Video
 from index.where import WhereError, parse
 from ingest.uploads import BadFields, edited
 from service.library import PUBLIC, UnknownVideo
-from service.web.bodies import Edit, HitBody, Hits, UploadState, VideoBody, VideoId, VideoRow, VideoRows, WhyNot
+from service.web.bodies import (
+    TEXT,
+    Edit,
+    HitBody,
+    Hits,
+    UploadState,
+    VideoBody,
+    VideoId,
+    VideoRow,
+    VideoRows,
+    Where,
+    WhyNot,
+)
 from service.web.doors import Behind, Doors, only
 from service.web.playable import Blank, NotPlayable, blanked, blanks, kind_of
-from service.web.problems import Problem
-from service.web.receive import state_of
+from service.web.problems import Problem, problems
+from service.web.receive import DOORS, state_of
 
 router = APIRouter(tags=["videos"])
 READ_BYTES = 1 << 18
 RANKED_MAX = 1_000
 """So far a video's rank is looked for."""
 _PLACE = re.compile(r"(\d{1,20}(?:\.\d{1,20})?) (.+)", re.ASCII | re.DOTALL)
+_PLAYED = {kind: {"schema": {"type": "string"}} for kind in ("video/mp4", "video/quicktime", "video/webm")}
+_WHOLE = {"Accept-Ranges": {"schema": {"type": "string"}, "example": "bytes"}}
+_PART = {"Content-Range": {"schema": {"type": "string"}, "example": "bytes 0-1023/103765"}}
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
@@ -46,14 +61,19 @@ def newest(
     return VideoRows(videos=[VideoRow.of(upload, glance) for upload, glance in found], next_after=next_after)
 
 
-@router.get("/v1/videos/{video_id:path}/similar", summary="What is like it", response_model=Hits)
+@router.get(
+    "/v1/videos/{video_id:path}/similar",
+    summary="What is like it",
+    response_model=Hits,
+    responses=problems(404, 409),
+)
 def similar(
     video_id: VideoId,
     behind: Behind,
     _key: Annotated[Key, only("search")],
     k: Annotated[int, Query(ge=1, le=100)] = 10,
     offset: Annotated[int, Query(ge=0, le=1_000)] = 0,
-    where: Annotated[str | None, Query(max_length=4_000)] = None,
+    where: Annotated[Where, Query()] = None,
     explain: bool = False,
 ) -> Hits:
     _upload(behind, video_id)
@@ -67,14 +87,21 @@ def similar(
     return Hits(hits=hits, next_offset=offset + k if len(hits) == k else None)
 
 
-@router.get("/v1/videos/{video_id:path}/why-not", summary="What keeps it out of an answer", response_model=WhyNot)
+@router.get(
+    "/v1/videos/{video_id:path}/why-not",
+    summary="What keeps it out of an answer",
+    response_model=WhyNot,
+    responses=problems(404),
+)
 def why_not(
     video_id: VideoId,
     behind: Behind,
     _key: Annotated[Key, only("search")],
-    query: Annotated[str, Query(min_length=1, max_length=2_000, description="words, or video:ID")],
+    query: Annotated[
+        str, Query(min_length=1, max_length=2_000, pattern=TEXT, description="words, or video:ID", examples=["a cat"])
+    ],
     k: Annotated[int, Query(ge=1, le=100)] = 10,
-    where: Annotated[str | None, Query(max_length=4_000)] = None,
+    where: Annotated[Where, Query()] = None,
 ) -> WhyNot:
     def kept_out(by: str, detail: str) -> WhyNot:
         return WhyNot(video_id=video_id, rank=None, score=None, kept_out_by=by, detail=detail)
@@ -115,7 +142,12 @@ def why_not(
     return WhyNot(video_id=video_id, rank=place, score=score, kept_out_by="rank", detail=detail)
 
 
-@router.get("/v1/videos/{video_id:path}/thumbnail", summary="Its picture", response_class=Response)
+@router.get(
+    "/v1/videos/{video_id:path}/thumbnail",
+    summary="Its picture",
+    response_class=Response,
+    responses=problems(404, 409) | {200: {"content": {"image/jpeg": {"schema": {"type": "string"}}}}},
+)
 def thumbnail(video_id: VideoId, behind: Behind, _key: Annotated[Key, only("search", "videos")]) -> Response:
     name = _video(behind, video_id).thumbnail_sha256
     if name is None:
@@ -127,12 +159,21 @@ def thumbnail(video_id: VideoId, behind: Behind, _key: Annotated[Key, only("sear
     return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400"})
 
 
-@router.get("/v1/videos/{video_id:path}/original", summary="The video itself, to be played", response_class=Response)
+@router.get(
+    "/v1/videos/{video_id:path}/original",
+    summary="The video itself, to be played",
+    response_class=Response,
+    responses=problems(404, 415, 416)
+    | {
+        200: {"content": _PLAYED, "headers": _WHOLE},
+        206: {"description": "The range that was asked for.", "content": _PLAYED, "headers": _WHOLE | _PART},
+    },
+)
 async def original(
     video_id: VideoId,
     behind: Behind,
     _key: Annotated[Key, only("search", "videos")],
-    range_: Annotated[str | None, Header(alias="Range")] = None,
+    range_: Annotated[str | None, Header(alias="Range", examples=["bytes=0-1023"])] = None,
 ) -> Response:
     """The creator's bytes, without what they say of the creator: places, devices, names. Ranges are answered."""
     upload = await asyncio.to_thread(_upload, behind, video_id)
@@ -157,12 +198,31 @@ async def original(
 # After those with a longer path: an id may hold slashes.
 
 
-@router.get("/v1/videos/{video_id:path}", summary="Everything that is known of a video", response_model=VideoBody)
+def _no_door(video_id: VideoId) -> None:
+    """`…/similar` is a door, which only answers, and no video whose id ends so: over HTTP there are none."""
+    if video_id.rpartition("/")[2] in DOORS:
+        raise Problem(405, "wrong_method", "Method Not Allowed", headers={"Allow": "GET"})
+
+
+@router.get(
+    "/v1/videos/{video_id:path}",
+    summary="Everything that is known of a video",
+    response_model=VideoBody,
+    responses=problems(404, 409),
+    operation_id="show",
+)
 def show(video_id: VideoId, behind: Behind, _key: Annotated[Key, only("search", "videos")]) -> VideoBody:
     return VideoBody.of(_video(behind, video_id))
 
 
-@router.patch("/v1/videos/{video_id:path}", summary="Change what its creator said of it", response_model=UploadState)
+@router.patch(
+    "/v1/videos/{video_id:path}",
+    summary="Change what its creator said of it",
+    response_model=UploadState,
+    responses=problems(404),
+    operation_id="edit",
+    dependencies=[Depends(_no_door)],
+)
 def edit(video_id: VideoId, said: Edit, behind: Behind, _key: Annotated[Key, only("videos")]) -> UploadState:
     """A new revision; its bytes are not looked at again. One that is made private is in no answer from here on."""
     before = _upload(behind, video_id)
@@ -175,7 +235,13 @@ def edit(video_id: VideoId, said: Edit, behind: Behind, _key: Annotated[Key, onl
     return state_of(behind, video_id)
 
 
-@router.delete("/v1/videos/{video_id:path}", status_code=204, summary="Erase a video")
+@router.delete(
+    "/v1/videos/{video_id:path}",
+    status_code=204,
+    summary="Erase a video",
+    responses=problems(404),
+    dependencies=[Depends(_no_door)],
+)
 def erase(video_id: VideoId, behind: Behind, _key: Annotated[Key, only("videos")]) -> Response:
     """It is in no answer from here on; its bytes leave the disks within minutes."""
     if not behind.home.ledger.erase(video_id):
