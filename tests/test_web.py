@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import time
+from base64 import b64encode
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -18,8 +20,9 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
-from index.access import SCOPES, Access
+from index.access import SCOPES, Access, Key
 from index.access import Refused as NoSuchKey
+from index.home import Home
 from ingest.erase import erase_due
 from ingest.samples import SampleClip
 from service.client import Client, Refused
@@ -106,7 +109,7 @@ class opened:
 
 def routes() -> list[tuple[str, str, list[str]]]:
     return [
-        (method, route.path.replace("{video_id:path}", "cat-1"), list(scopes_of(route)))
+        (method, route.path.replace("{video_id:path}", "nobody"), list(scopes_of(route)))
         for part in web_app.PARTS
         for route in part.router.routes
         if isinstance(route, APIRoute) and not is_open(route.path)
@@ -114,30 +117,122 @@ def routes() -> list[tuple[str, str, list[str]]]:
     ]
 
 
-def test_every_route_times_every_kind_of_key(site: Site) -> None:
-    access = site.doors.access
-    key, revoked = access.create(["admin"])
-    access.revoke(key.key_id)
-    _, expired = access.create(["admin"], ttl_s=-1)
-    tried = 0
+def bearer(*texts: str | bytes) -> list[tuple[str, bytes]]:
+    return [("Authorization", b"Bearer " + (text if isinstance(text, bytes) else text.encode())) for text in texts]
+
+
+def cookie(text: str, *, by: str | None = "same-origin") -> list[tuple[str, bytes]]:
+    return [("Cookie", f"firstlook_session={text}".encode()), *([("Sec-Fetch-Site", by.encode())] if by else [])]
+
+
+Ways = dict[str, list[tuple[str, bytes]]]
+"""How a key is shown -> the headers of it."""
+
+
+def ways_of_no_key(site: Site, elsewhere: Path) -> Ways:
+    """Whatever opens nothing, whoever it may have belonged to."""
+    access, right = site.doors.access, site.keys["admin"]
+    admin = access.check(right)
+
+    def made(*, ttl_s: float | None = None, of: Key | None = None) -> tuple[Key, str]:
+        return access.create(["admin"], ttl_s=ttl_s, parent=of)
+
+    revoked, revoked_text = made()
+    ended, ended_text = made(of=admin)
+    parent, _ = made()
+    _, orphan_text = made(of=parent)
+    for key in (revoked, ended, parent):
+        access.revoke(key.key_id)
+    other = Home.open(elsewhere)
+    _, foreign_text = Access(other.ledger).create(["admin"])
+    other.close()
+    mark, key_id, secret = right.split("_", 2)
+    return {
+        "none": [],
+        "wrong": bearer("fl_wrong_key"),
+        "another's secret": bearer(f"{mark}_{key_id}_{site.keys['search'].split('_', 2)[2]}"),
+        "no secret": bearer(f"{mark}_{key_id}_"),
+        "half a secret": bearer(f"{mark}_{key_id}_{secret[:20]}"),
+        "another mark": bearer(f"fx_{key_id}_{secret}"),
+        "something behind it": bearer(f"{right}x"),
+        "another home's": bearer(foreign_text),
+        "revoked": bearer(revoked_text),
+        "expired": bearer(made(ttl_s=-1)[1]),
+        "of a revoked one": bearer(orphan_text),
+        "empty": bearer(""),
+        "no word": [("Authorization", b"")],
+        "only the word": [("Authorization", b"Bearer")],
+        "without the word": [("Authorization", right.encode())],
+        "another word": [("Authorization", f"Token {right}".encode())],
+        "as a password": [("Authorization", b"Basic " + b64encode(f"key:{right}".encode()))],
+        "quoted": bearer(f'"{right}"'),
+        "two in one": bearer(f"{right}, {right}"),
+        "twice": bearer(right, right),
+        "right, then wrong": bearer(right, "fl_wrong_key"),
+        "wrong, then right": bearer("fl_wrong_key", right),
+        "very long": bearer("fl_" + "a" * 20_000),
+        "no ASCII": bearer("fl_ключ_猫"),
+        "no UTF-8": bearer(b"fl_\xff\xfe_\x80"),
+        "under another name": [("X-Api-Key", right.encode())],
+        "no session": cookie("fl_wrong_key"),
+        "an empty session": cookie(""),
+        "an ended session": cookie(ended_text),
+        "an expired session": cookie(made(ttl_s=-1, of=admin)[1]),
+        "a revoked one's session": cookie(orphan_text),
+        "a NUL as a session": cookie('"\\000"'),
+    }
+
+
+def ways_of(site: Site, scope: str) -> Ways:
+    """How a key for a scope may be shown."""
+    key = site.keys[scope]
+    _, session = site.doors.access.create([scope], parent=site.doors.access.check(key))
+    return {
+        f"{scope}": bearer(key),
+        f"{scope}, small": [("authorization", f"bearer  {key} ".encode())],
+        f"{scope}, by session": cookie(session),
+        f"{scope}, a session as a key": bearer(session),
+    }
+
+
+def test_every_route_times_every_kind_of_key(site: Site, tmp_path: Path) -> None:
+    tried = Counter[int]()
+    no_key = ways_of_no_key(site, tmp_path / "home")
+    ways = {scope: ways_of(site, scope) for scope in SCOPES}
+
+    def asked(method: str, path: str, way: list[tuple[str, bytes]]) -> httpx.Response:
+        answer = site.http.request(method, path, headers=way)
+        tried[answer.status_code] += 1
+        return answer
+
     for method, path, scopes in routes():
         assert scopes, f"{method} {path} lets everybody in"
-        for text, status in ((None, 401), ("fl_wrong_key", 401), (revoked, 401), (expired, 401)):
-            headers = {"Authorization": f"Bearer {text}"} if text else {}
-            answer = site.http.request(method, path, headers=headers)
-            assert answer.status_code == status, f"{method} {path} with {text}: {answer.text}"
-            tried += 1
+        for name, way in no_key.items():
+            answer = asked(method, path, way)
+            assert answer.status_code == 401, f"{method} {path}, {name}: {answer.text}"
+            assert answer.headers["www-authenticate"] == "Bearer", f"{method} {path}, {name}"
+        assert (
+            asked(method, f"{path}?key={site.keys['admin']}&access_token={site.keys['admin']}", []).status_code == 401
+        )
         for scope in SCOPES:
-            if scope == "admin" or scope in scopes:
-                continue
-            answer = site.ask(method, path, scope)
-            assert (answer.status_code, answer.json()["type"]) == (403, "urn:firstlook:wrong_scope"), path
-            tried += 1
-        if method == "GET":
-            for scope in (*scopes, "admin"):
-                assert site.ask(method, path, scope).status_code not in (401, 403), path
-                tried += 1
-    assert tried > 60
+            may = scope == "admin" or scope in scopes
+            for name, way in ways[scope].items():
+                answer = asked(method, path, way)
+                if may:
+                    assert answer.status_code not in (401, 403), f"{method} {path}, {name}: {answer.text}"
+                else:
+                    assert (answer.status_code, answer.json()["type"]) == (403, "urn:firstlook:wrong_scope"), path
+            if method != "GET":
+                session = dict(ways[scope][f"{scope}, by session"])["Cookie"].decode().partition("=")[2]
+                for by in (None, "same-site", "cross-site", "none", "Same-Origin "):
+                    answer = asked(method, path, cookie(session, by=by))
+                    assert (answer.status_code, answer.json()["type"]) == (403, "urn:firstlook:other_site"), (path, by)
+    for path in ("/", "/healthz", "/readyz", "/openapi.json", "/v1/session"):
+        for name, way in (no_key | ways["search"]).items():
+            assert asked("GET", path, way).status_code == 200, f"GET {path}, {name}"
+    print(f"{len(routes())} routes, {sum(tried.values())} requests, by status: {dict(sorted(tried.items()))}")
+    assert len(routes()) >= 16
+    assert sum(tried.values()) > 1_000
 
 
 def test_a_route_that_forgets_to_say_who_may_pass_is_not_started(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
