@@ -8,7 +8,6 @@ SIGTERM drains: nothing new is taken, what is in hand is answered and its connec
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 import sys
@@ -24,8 +23,9 @@ from service.library import Library
 from service.web.app import create_app
 from service.web.asked import Asked
 from service.web.doors import Doors
+from service.web.lines import log_to_stderr
 from service.web.meters import counting_with
-from service.web.wire import AsLine, Protocol
+from service.web.wire import Protocol
 
 LINGER_S = 1.0
 """So long a process that is asked to end still answers on connections that are open, each for the last time: a client
@@ -62,10 +62,7 @@ def main(arguments: list[str]) -> None:
     socket_fd, ready_fd, lifeline_fd = map(int, arguments[:3])
     asked = Asked.model_validate_json(arguments[5])
     die_with_parent(lifeline_fd)
-    lines = logging.StreamHandler(sys.stderr)
-    lines.setFormatter(AsLine())
-    logging.basicConfig(handlers=[lines])
-    logging.getLogger("firstlook").setLevel(logging.INFO)
+    log_to_stderr()
     library = Library.open(Path(asked.home), space=asked.space, create=False)
     library.warm_up()
     registry = CollectorRegistry()

@@ -119,19 +119,5 @@ class Protocol(HttpToolsProtocol):
         _log.info(json.dumps(line | {"status": problem.status_code, "problem": problem.kind}))
 
 
-class AsLine(logging.Formatter):
-    """Whatever is logged is one JSON object on one line: ours is already, what others say becomes one."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        said = record.getMessage()
-        if record.name.startswith("firstlook") and not record.exc_info:
-            return said
-        line = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": "said", "by": record.name}
-        line |= {"level": record.levelname.lower(), "text": said.strip()}
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line)
-
-
 def _too_large() -> Problem:
     return Problem(431, "head_too_large", f"at most {HEAD_BYTES_MAX} bytes of request line and headers are taken")

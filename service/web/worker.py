@@ -32,6 +32,7 @@ from ingest.ray_token import ClusterRefused
 from ingest.sandbox import die_with_parent
 from service.library import Library, Options
 from service.metrics import Metrics
+from service.web.lines import log_to_stderr
 
 LOOK_EVERY_S = 0.5
 """How often the ledger is asked for uploads: an upload waits half as long on average."""
@@ -154,7 +155,7 @@ def main(home: Path, space: str | None, workers: int | None, ray: str | None, li
     """Work off the uploads of a home."""
     if lifeline is not None:
         die_with_parent(lifeline)
-    logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.INFO)
+    log_to_stderr()
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
