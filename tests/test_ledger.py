@@ -13,7 +13,7 @@ import postgres
 import pytest
 import sqlalchemy as sql
 
-from index.ledger import BACKFILL, ITEM_LEASE_S, JOB_SILENT_S, LeaseLost, Ledger, SeenFile, owner_name
+from index.ledger import BACKFILL, ITEM_LEASE_S, JOB_SILENT_S, UPLOAD, LeaseLost, Ledger, SeenFile, owner_name
 from index.records import Failure, Space, Upload
 
 SPACE = "local-0"
@@ -89,6 +89,39 @@ def test_work_is_claimed_once_and_oldest_first(ledger: Ledger, clock: Clock) -> 
     assert claimed(ledger, limit=2) == ["c", "a"]
     assert claimed(ledger, "second-machine:1:0.00") == ["b"]
     assert claimed(ledger) == []
+
+
+def test_the_newest_videos_come_page_by_page_from_an_index(ledger: Ledger, clock: Clock) -> None:
+    lease = ledger.lease(SPACE, "me")
+    assert lease is not None
+    names = [f"v{number:02}" for number in range(20)]
+    for number, name in enumerate(names):
+        clock.now_s += number % 3  # some came at the same time
+        ledger.register([(upload(name), None)], SPACE, priority=BACKFILL if number % 4 else UPLOAD)
+    assert ledger.newest(SPACE) == [], "none is a video yet"
+    done = [one.upload for one in ledger.claim(SPACE, ELSEWHERE, 20) if one.upload.video_id != "v07"]
+    ledger.acknowledge([(one, False) for one in done], SPACE, lease)
+    whole = [(item.queued_s, item.video_id) for item in ledger.newest(SPACE)]
+    assert sorted(name for _, name in whole) == [name for name in names if name != "v07"]
+    assert whole == sorted(whole, reverse=True)
+    paged: list[tuple[float, str]] = []
+    while page := ledger.newest(SPACE, after=paged[-1] if paged else None, limit=3):
+        paged += [(item.queued_s, item.video_id) for item in page]
+    assert paged == whole
+
+
+def test_the_newest_are_found_by_the_index_and_not_by_looking_at_all(tmp_path: Path) -> None:
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.sqlite")
+    asked = []
+    sql.event.listen(ledger._engine, "before_cursor_execute", lambda *said: asked.append(said[2:4]))
+    ledger.newest(SPACE, after=(5.0, "a"), limit=3)
+    (statement,) = [one for one in asked if one[0].startswith("SELECT")]
+    with ledger._engine.connect() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement[0]}", statement[1]).all()
+    steps = [row[-1] for row in plan if " items" in row[-1]]
+    assert len(steps) == 2, "one for each priority"
+    assert all("SEARCH items USING INDEX items_in_line" in step and "(queued_s,video_id)<" in step for step in steps)
+    ledger.close()
 
 
 def test_a_lease_that_ran_out_comes_back_alone(ledger: Ledger, clock: Clock) -> None:

@@ -5,52 +5,27 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
+from served import Running, served
 
-from index.access import Access
-from index.home import Home
 from ingest.samples import SampleClip
 from service.client import Client
 from service.web.serve import check_reach
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
-    parent: subprocess.Popen[str]
-    url: str
-    key: str
-    log: Path
-
-    def children(self) -> list[psutil.Process]:
-        return psutil.Process(self.parent.pid).children(recursive=True)
-
-
 @pytest.fixture
 def running(drawn_home: Path, tmp_path: Path) -> Iterator[Running]:
     shutil.copytree(drawn_home, tmp_path / "home")
-    home = Home.open(tmp_path / "home")
-    _, key = Access(home.ledger).create(["admin"])
-    home.close()
-    log = tmp_path / "log"
-    command = [sys.executable, "-m", "service.cli", "serve", "--port", "0", "--home", str(tmp_path / "home")]
-    with log.open("w") as errors, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as parent:
-        assert parent.stdout is not None
-        said = parent.stdout.readline()
-        assert said.startswith("firstlook answers at "), log.read_text()
-        yield Running(parent=parent, url=said.split()[-1], key=key, log=log)
-        for process in (*psutil.Process(parent.pid).children(recursive=True), parent) if parent.poll() is None else ():
-            process.kill()
+    with served(tmp_path / "home") as made:
+        yield made
 
 
 @pytest.mark.timeout(180)

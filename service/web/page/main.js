@@ -34,7 +34,6 @@ async function start() {
   for (const link of header.querySelectorAll("nav a")) {
     link.hidden = link.hash === "#/" ? !may("search", "videos") : !may("uploads", "videos");
   }
-  addEventListener("hashchange", route);
   route();
 }
 
@@ -94,10 +93,6 @@ function askForKey(error = null) {
 // Views -------------------------------------------------------------------------------------------------------------
 
 function route() {
-  if (location.hash.startsWith(KEY)) {
-    location.reload(); // a link with a key was opened in a page that is open
-    return;
-  }
   const hash = location.hash || "#/";
   const isVideo = hash.startsWith(VIDEO);
   if (history.state === null) history.replaceState({ depth: isVideo && base.hash !== null ? depth + 1 : 0 }, "");
@@ -112,7 +107,7 @@ function showBase(hash, { anew = false } = {}) {
   if (hash === base.hash && !anew) return;
   base.leave.abort();
   const [name, query] = hash.slice("#/".length).split("?");
-  const known = name in VIEWS ? name : "";
+  const known = Object.hasOwn(VIEWS, name) ? name : "";
   base = { hash, name: known, leave: new AbortController() };
   const words = new URLSearchParams(query);
   main.replaceChildren();
@@ -153,6 +148,11 @@ function closeVideo() {
   if (depth > 0) history.go(-depth);
   else location.hash = base.hash; // the page was opened at this video
 }
+
+addEventListener("hashchange", () => {
+  if (location.hash.startsWith(KEY)) location.reload(); // a link that signs in was opened where the page is open
+  else if (!header.hidden) route();
+});
 
 // What is done to it ------------------------------------------------------------------------------------------------
 

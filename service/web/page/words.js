@@ -55,10 +55,13 @@ const PROBLEMS = {
 };
 
 const plain = (slug) => slug.replaceAll("_", " ");
+/** A word of ours, and never what every object has, such as "constructor". */
+const said = (words, slug) => (Object.hasOwn(words, slug) ? words[slug] : null);
+const sentence = (words) => words && `${words[0].toUpperCase()}${words.slice(1)}.`;
 
-export const reasonInWords = (reason) => REASONS[reason] ?? plain(reason);
-export const absentInWords = (reason) => ABSENT[reason] ?? plain(reason.replace(/^(off|failed):/, "$1, "));
-export const problemInWords = (kind) => PROBLEMS[kind] ?? REASONS[kind]?.replace(/^./, (first) => first.toUpperCase()) ?? null;
+export const reasonInWords = (reason) => said(REASONS, reason) ?? plain(reason);
+export const absentInWords = (reason) => said(ABSENT, reason) ?? plain(reason.replace(/^(off|failed):/, "$1, "));
+export const problemInWords = (kind) => said(PROBLEMS, kind) ?? sentence(said(REASONS, kind));
 
 /** 65.4 -> "1:05" */
 export function clock(seconds) {
