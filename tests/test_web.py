@@ -14,6 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import httpx
 import pytest
 from fastapi import APIRouter
@@ -427,6 +428,34 @@ def test_a_uri_is_taken_from_an_allowed_store_only(drawn_home: Path, drawn: list
         with pytest.raises(Refused) as refused:
             firstlook.upload_from(str(store / "gone.mp4"))
         assert refused.value.kind == "not_readable"
+
+
+def test_a_name_in_a_store_is_no_way_out_of_it(drawn_home: Path, drawn: list[SampleClip], tmp_path: Path) -> None:
+    shutil.copytree(drawn_home, tmp_path / "home")
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "store").mkdir()
+    os.mkfifo(tmp_path / "store" / "pipe")
+    bucket = f"memory://{tmp_path.name}/new"
+    for name in ("clip.mp4", "a::b*?[c]#.mp4"):
+        fsspec.filesystem("memory").pipe_file(f"{bucket}/{name}", name.encode())
+    with opened(tmp_path / "home", drawn, stores=(str(tmp_path / "store"), bucket)) as site:
+        firstlook = site.client("uploads")
+        for name in ("clip.mp4", "a::b*?[c]#.mp4"):
+            assert firstlook.upload_from(f"{bucket}/{name}", video_id=name).state == "waiting"
+        for uri, kind in (
+            (f"{bucket}/a::file://{tmp_path}/secret", "not_readable"),
+            (f"{bucket}/../old/clip.mp4", "store_not_allowed"),
+            (f"simplecache::{bucket}/clip.mp4", "store_not_allowed"),
+            (f"{tmp_path}/store/x::{tmp_path}/secret", "not_readable"),
+            (f"{tmp_path}/store/pipe", "not_readable"),
+            (f"{tmp_path}/store", "not_readable"),
+            (f"{tmp_path}/store/{'a' * 300}", "not_readable"),
+            (f"{tmp_path}/store/a\0b", "invalid"),
+        ):
+            with pytest.raises(Refused) as refused:
+                firstlook.upload_from(uri)
+            assert refused.value.kind == kind, uri
+    assert not Settings(stores=(str(tmp_path),)).store_of(f"{tmp_path}/a\0b")
 
 
 # Videos --------------------------------------------------------------------------------------------------------
