@@ -26,10 +26,11 @@ setup: .venv/.ready
 demo: setup
 	@$(BIN)/python -m service.demo --home $(DEMO_HOME) $(if $(VIDEOS),--videos "$(VIDEOS)")
 
-# The demo library over HTTP, with a key that is printed this once.
+# The demo library over HTTP. What stands behind `#key=` is a key for the page, or for curl; it holds for a week.
 serve: demo
-	@echo "key: $$($(BIN)/firstlook keys create --scope search,uploads,videos --label 'make serve' \
-		--home $(DEMO_HOME)/samples)"
+	@key=$$($(BIN)/firstlook keys create --scope search,uploads,videos --days 7 --label 'make serve' \
+		--home $(DEMO_HOME)/samples) && \
+		echo && echo "Once it answers, look at it here: http://127.0.0.1:8000/#key=$$key"
 	@$(BIN)/firstlook serve --home $(DEMO_HOME)/samples
 
 test: setup

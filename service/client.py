@@ -23,7 +23,18 @@ from urllib.parse import quote
 
 import httpx
 
-from service.web.bodies import Failures, Hits, Retried, State, UploadState, UploadStates, VideoBody, WhyNot
+from service.web.bodies import (
+    Failures,
+    Hits,
+    Retried,
+    State,
+    UploadState,
+    UploadStates,
+    VideoBody,
+    VideoRow,
+    VideoRows,
+    WhyNot,
+)
 
 AGAIN = frozenset({429, 503})
 """Answers after which the same request may be made once more."""
@@ -141,6 +152,14 @@ class Client:
             time.sleep(pause_s)
             pause_s = min(2.0, 1.5 * pause_s)
         return state
+
+    def videos(self, *, page: int = 200) -> Iterator[VideoRow]:
+        """All public ones, those first that were handed in or changed last."""
+        after: str | None = ""
+        while after is not None:
+            found = VideoRows.model_validate(self._asked("GET", "/v1/videos", params={"after": after, "limit": page}))
+            yield from found.videos
+            after = found.next_after
 
     def video(self, video_id: str) -> VideoBody:
         return VideoBody.model_validate(self._asked("GET", f"/v1/videos/{_path(video_id)}"))

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from injections import COUNT, RUN, injections
+from playwright.sync_api import sync_playwright
 from served import Running, served
 from starlette.testclient import TestClient
 
@@ -30,8 +31,6 @@ from service.web.app import create_app
 from service.web.doors import Doors
 from service.web.page import FIRST, SHIPPED
 from service.web.settings import Settings
-
-playwright = pytest.importorskip("playwright.sync_api")
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 in_browser = pytest.mark.ci
@@ -171,8 +170,9 @@ def test_the_newest_come_first_page_by_page_and_the_private_never(drawn_home: Pa
 def browser() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("no Chromium here; apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        options = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as driver:
+        options = ["--disable-dev-shm-usage"]  # a container's may be 64 MB
+        options += ["--no-sandbox"] if os.geteuid() == 0 else []
         opened = driver.chromium.launch(executable_path=CHROMIUM, args=options)
         yield opened
         opened.close()

@@ -511,6 +511,11 @@ def test_pages_follow_each_other_without_a_gap(site: Site) -> None:
     assert pages == whole
 
 
+def test_all_videos_are_listed_page_by_page(site: Site) -> None:
+    found = [video.video_id for video in site.client("search").videos(page=5)]
+    assert sorted(found) == sorted(clip.video_id for clip in site.clips)
+
+
 def test_a_picture_is_a_query_too(site: Site) -> None:
     firstlook = site.client("search")
     cat = next(clip.video_id for clip in site.clips if clip.video_id.startswith("cat"))
