@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,7 +27,9 @@ from service.library import Library
 from service.metrics import Metrics
 from service.web.app import create_app
 from service.web.doors import Doors
+from service.web.operate import LibraryFigures
 from service.web.settings import Settings
+from service.web.worker import last_word
 
 DOCS = Path(__file__).parents[1] / "docs"
 PARTS = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
@@ -137,6 +140,30 @@ def test_the_library_is_told_and_a_store_that_does_not_answer(
     assert value(without, "firstlook_store_up", store="ledger") == 0
     assert value(without, "firstlook_store_up", store="table") == 1
     assert not any(name.startswith("firstlook_library_") for name, _ in without), "zeros would be lies"
+
+
+@pytest.mark.parametrize(
+    ("said", "state", "silent_s"),
+    [
+        (None, "none", None),
+        ({"state": "waiting", "at_s": 900.0}, "waiting", 100.0),
+        ({"state": "working", "at_s": 500.0}, "silent", 500.0),
+        ({"state": "stopped", "at_s": 500.0}, "stopped", None),
+    ],
+)
+def test_a_worker_that_was_stopped_is_not_missed(
+    drawn_home: Path, tmp_path: Path, said: dict[str, Any] | None, state: str, silent_s: float | None
+) -> None:
+    shutil.copytree(drawn_home, tmp_path / "home")
+    if said is not None:
+        (tmp_path / "home" / "worker.json").write_text(json.dumps(said))
+    library = Library.open(tmp_path / "home")
+    doors = Doors(library=library, access=Access(library.home.ledger), settings=Settings(), clock=lambda: 1_000.0)
+    assert last_word(library.home.folder, doors.clock())["state"] == state
+    doors.registry.register(LibraryFigures(doors))
+    found = read(generate_latest(doors.registry).decode())
+    assert found.get(("firstlook_worker_silent_seconds", frozenset())) == silent_s
+    library.close()
 
 
 def test_the_worker_tells_what_files_took_and_how_long_they_waited(home: Home, folder: Path) -> None:

@@ -114,10 +114,10 @@ class LibraryFigures:
         free = GaugeMetricFamily("firstlook_disk_free_bytes", "Left on the disk of the home")
         free.add_metric([], shutil.disk_usage(behind.home.folder).free)
         yield free
-        silent_s = worker.last_word(behind.home.folder, behind.clock()).get("silent_s")
+        said = worker.last_word(behind.home.folder, behind.clock())
         silent = GaugeMetricFamily("firstlook_worker_silent_seconds", "Since the ingest worker spoke last")
-        if silent_s is not None:  # or there never was one
-            silent.add_metric([], silent_s)
+        if said["state"] not in ("none", worker.STOPPED):  # nobody waits for its word
+            silent.add_metric([], said["silent_s"])
         yield silent
 
     def _of_table(self) -> Iterator[Metric]:

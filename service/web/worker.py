@@ -42,6 +42,7 @@ ERASE_EVERY_S = 300.0
 INCOMING = "incoming"
 """The folder in a home that uploads are written to as they come."""
 HALF_ARRIVED_S = 86_400.0
+STOPPED = "stopped"
 SILENT_S = 120.0
 """A worker that has said nothing for so long is gone, or has something in hand that hangs."""
 
@@ -55,7 +56,8 @@ def last_word(folder: Path, now_s: float) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {"state": "none"}
     silent_s = max(0.0, now_s - said.pop("at_s"))
-    return {**said, "state": said["state"] if silent_s < SILENT_S else "silent", "silent_s": round(silent_s, 1)}
+    is_silent = silent_s >= SILENT_S and said["state"] != STOPPED  # who was stopped has nothing to say
+    return {**said, "state": "silent" if is_silent else said["state"], "silent_s": round(silent_s, 1)}
 
 
 def metrics(folder: Path) -> bytes:
@@ -97,7 +99,7 @@ class Worker:
                     )
                 self._tell_if_due("waiting")
                 self._stop.wait(LOOK_EVERY_S)
-        self._tell("stopped")
+        self._tell(STOPPED)
 
     def _on_step(self, step: Step) -> None:
         self._meters.on_step(step)
