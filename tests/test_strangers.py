@@ -15,13 +15,10 @@ import posixpath
 import re
 import shutil
 import socket
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -29,15 +26,15 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 import httpx
-import psutil
 import pytest
 import schemathesis
 from fakes import SPACE, FakeDecoder, fake_crew
 from schemathesis.engine import events, from_schema
+from served import Running
+from served import served as serving
 from starlette.testclient import TestClient
 from test_web import Site, opened
 
-from index.access import SCOPES, Access
 from index.home import Home
 from ingest.pipeline import ingest
 from ingest.samples import SampleClip
@@ -57,43 +54,17 @@ NEVER = {"POST /v1/session", "POST /v1/search/file"}
 """What strangers do not succeed in: they guess no key, and draw no picture."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """`firstlook serve` over a copy of the drawn home."""
-
-    url: str
-    keys: dict[str, str]
-    home: Path
-    log: Path
-
-    def lines(self) -> list[dict[str, Any]]:
-        """What it has logged; each line is one JSON object."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
-
-
-@contextmanager
-def serving(drawn_home: Path, folder: Path) -> Iterator[Served]:
-    home, log = folder / "home", folder / "log"
-    shutil.copytree(drawn_home, home)
-    opened = Home.open(home)
-    keys = {scope: Access(opened.ledger).create([scope])[1] for scope in SCOPES}
-    opened.close()
-    command = [sys.executable, "-m", "service.cli", "serve", "--no-ingest", "--port", "0", "--home", str(home)]
-    with log.open("w") as errors, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as parent:
-        assert parent.stdout is not None
-        said = parent.stdout.readline()
-        assert said.startswith("firstlook answers at "), log.read_text()
-        try:
-            yield Served(url=said.split()[-1], keys=keys, home=home, log=log)
-        finally:
-            for process in (*psutil.Process(parent.pid).children(recursive=True), parent):
-                process.kill()
-
-
 @pytest.fixture
-def served(drawn_home: Path, tmp_path: Path) -> Iterator[Served]:
-    with serving(drawn_home, tmp_path) as running:
+def served(drawn_home: Path, tmp_path: Path) -> Iterator[Running]:
+    """`firstlook serve` over a copy of the drawn home."""
+    shutil.copytree(drawn_home, tmp_path / "home")
+    with serving(tmp_path / "home", "--no-ingest") as running:
         yield running
+
+
+def lines(served: Running) -> list[dict[str, Any]]:
+    """What it has logged; each line is one JSON object."""
+    return [json.loads(line) for line in served.log.read_text().splitlines()]
 
 
 @dataclass(slots=True)
@@ -106,7 +77,7 @@ class Tried:
     """Each kind of fault once, with a request that shows it."""
 
 
-def tried(served: Served, drawn: list[SampleClip], examples: int) -> Tried:
+def tried(served: Running, drawn: list[SampleClip], examples: int) -> Tried:
     """Let schemathesis loose on it.
 
     Args:
@@ -115,7 +86,7 @@ def tried(served: Served, drawn: list[SampleClip], examples: int) -> Tried:
     config = schemathesis.Config.from_dict(
         {
             "seed": SEED,
-            "headers": {"Authorization": f"Bearer {served.keys['admin']}"},
+            "headers": {"Authorization": f"Bearer {served.key}"},
             "continue-on-failure": True,
             "request-timeout": 30.0,
             "generation": {"max-examples": examples, "database": "none", "no-shrink": True, "mode": "all"},
@@ -151,17 +122,17 @@ def _note(event: events.ScenarioFinished, found: Tried) -> None:
 
 @pytest.mark.ci
 @pytest.mark.timeout(600)
-def test_a_thousand_requests_of_strangers(served: Served, drawn: list[SampleClip]) -> None:
+def test_a_thousand_requests_of_strangers(served: Running, drawn: list[SampleClip]) -> None:
     check(tried(served, drawn, examples=20), served, at_least=1_000)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
-def test_twenty_thousand_requests_of_strangers(served: Served, drawn: list[SampleClip]) -> None:
+def test_twenty_thousand_requests_of_strangers(served: Running, drawn: list[SampleClip]) -> None:
     check(tried(served, drawn, examples=900), served, at_least=20_000)
 
 
-def check(found: Tried, served: Served, *, at_least: int) -> None:
+def check(found: Tried, served: Running, *, at_least: int) -> None:
     sent = sum(found.requests.values())
     statuses = Counter[int]()
     for (_, status), count in found.requests.items():
@@ -174,7 +145,7 @@ def check(found: Tried, served: Served, *, at_least: int) -> None:
     succeeded = {operation for operation, status in found.requests if 200 <= status < 300}
     assert operations - succeeded <= NEVER, "a stranger who never gets in has not tried much"
     assert len(operations) >= 22
-    assert not [line for line in served.lines() if "traceback" in line]
+    assert not [line for line in lines(served) if "traceback" in line]
     assert not list((served.home / "incoming").glob("*"))
 
 
@@ -385,8 +356,8 @@ def first_status(said: bytes) -> int:
 
 
 @pytest.mark.timeout(120)
-def test_bytes_that_are_hardly_http_are_refused_and_nobody_else_notices(served: Served) -> None:
-    key = {"Authorization": f"Bearer {served.keys['admin']}"}
+def test_bytes_that_are_hardly_http_are_refused_and_nobody_else_notices(served: Running) -> None:
+    key = {"Authorization": f"Bearer {served.key}"}
     with ThreadPoolExecutor(8) as pool, httpx.Client(base_url=served.url, headers=key, timeout=10) as http:
         where = urlsplit(served.url)
         slow = [socket.create_connection((where.hostname, where.port), timeout=HEAD_S + 5) for _ in range(3)]
@@ -410,15 +381,15 @@ def test_bytes_that_are_hardly_http_are_refused_and_nobody_else_notices(served: 
         for connection in slow:
             connection.close()
         assert http.get("/v1/failures").status_code == 200
-    lines = served.lines()
-    assert not [line for line in lines if "traceback" in line]
-    assert not [line for line in lines if line.get("status", 0) >= 500]
+    said = lines(served)
+    assert not [line for line in said if "traceback" in line]
+    assert not [line for line in said if line.get("status", 0) >= 500]
 
 
 @pytest.mark.timeout(120)
-def test_strangers_that_send_slowly_crowd_nobody_out(served: Served) -> None:
+def test_strangers_that_send_slowly_crowd_nobody_out(served: Running) -> None:
     where = urlsplit(served.url)
-    key = {"Authorization": f"Bearer {served.keys['admin']}"}
+    key = {"Authorization": f"Bearer {served.key}"}
     room = Settings().strangers_at_once
     began_s = time.monotonic()
     opened = [socket.create_connection((where.hostname, where.port), timeout=30) for _ in range(room + 2)]
@@ -434,7 +405,7 @@ def test_strangers_that_send_slowly_crowd_nobody_out(served: Served) -> None:
         assert all(b"retry-after: " in one for one in said)
         assert sum(b":too_slow" in one for one in said) == room
         assert time.monotonic() - began_s < STRANGER_S + 5
-        assert http.post("/v1/session", json={"key": served.keys["admin"]}).status_code in (204, 429)
+        assert http.post("/v1/session", json={"key": served.key}).status_code in (204, 429)
     for connection in opened:
         connection.close()
 
