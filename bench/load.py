@@ -4,13 +4,14 @@
 
 An arrival is due when a Poisson clock says so, whether or not earlier ones were answered, and its latency counts from
 then on: a server that is late is not waited for (Tene's "coordinated omission"). One that finds no free connection is
-made on a new one, up to `connections`; beyond, it waits its turn, and that counts too.
+made on a new one, up to `connections`; beyond, it waits its turn, and that counts too. SIGTERM ends it early.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -79,7 +80,8 @@ class Load:
         self.answers = Answers(due_s=[], took_s=[], status=[], errors=[])
 
     async def run(self) -> Answers:
-        self._began = time.monotonic()
+        self._began, self._ends_s = time.monotonic(), self._asked.seconds
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: setattr(self, "_ends_s", 0.0))
         await (self._closed_loop() if self._asked.rate is None else self._open_loop(self._asked.rate))
         for connection in self._free:
             connection.close()
@@ -87,7 +89,7 @@ class Load:
 
     async def _closed_loop(self) -> None:
         async def one(number: int) -> None:
-            while (due_s := time.monotonic() - self._began) < self._asked.seconds:
+            while (due_s := time.monotonic() - self._began) < self._ends_s:
                 await self._send(number, due_s)
                 number += self._asked.connections
 
@@ -97,7 +99,7 @@ class Load:
         rng = np.random.default_rng(self._asked.seed)
         sent, due_s = set(), 0.0
         number = 0
-        while (due_s := due_s + float(rng.exponential(1 / rate))) < self._asked.seconds:
+        while (due_s := due_s + float(rng.exponential(1 / rate))) < self._ends_s:
             await asyncio.sleep(max(0.0, due_s - (time.monotonic() - self._began)))
             task = asyncio.ensure_future(self._send(number, due_s))
             sent.add(task)

@@ -30,7 +30,7 @@ from starlette.responses import JSONResponse
 
 from service.web import operate, page, receive, search, session, videos
 from service.web.doors import Doors, scopes_of
-from service.web.guard import Guard, is_open
+from service.web.guard import Guard, Room, is_open
 from service.web.meters import Meters
 from service.web.openapi import App
 from service.web.problems import Problem, answered, on_problem, problems
@@ -79,12 +79,15 @@ def create_app(doors: Doors, draining: asyncio.Event | None = None, meters: Mete
     app.add_exception_handler(OSError, _on_machine)
     app.add_exception_handler(Exception, _on_bug)
     doors.registry.register(operate.LibraryFigures(doors))
+    draining, meters = draining or asyncio.Event(), meters or Meters(doors.registry)
+    app.state.meters, app.state.room = meters, Room(doors.settings, meters)
     app.add_middleware(
         Guard,
         access=doors.access,
         settings=doors.settings,
-        draining=draining or asyncio.Event(),
-        meters=meters or Meters(doors.registry),
+        draining=draining,
+        meters=meters,
+        room=app.state.room,
     )
     return app
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -219,11 +220,8 @@ class HitBody(BaseModel):
 
     @classmethod
     def of(cls, match: Match, *, explain: bool) -> HitBody:
-        said = match.to_json()
-        has_picture = said.pop("thumbnail_sha256") is not None
-        said["modalities"] = said["modalities"] if explain else None
-        thumbnail = f"/v1/videos/{quote(match.video_id)}/thumbnail" if has_picture else None
-        return cls(**{name: value for name, value in said.items() if name in cls.model_fields}, thumbnail=thumbnail)
+        modalities = dict(match.modalities) if explain else None
+        return cls(score=match.score, modalities=modalities, **VideoRow.of(match.upload, match.glance).model_dump())
 
 
 class Hits(BaseModel):
@@ -235,6 +233,11 @@ class Hits(BaseModel):
     hits: list[HitBody]
     next_offset: int | None
     """For the next page; null where there is none."""
+
+    @classmethod
+    def of(cls, found: Sequence[Match], *, k: int, offset: int, explain: bool) -> Hits:
+        hits = [HitBody.of(match, explain=explain) for match in found]
+        return cls(hits=hits, next_offset=offset + k if len(hits) == k else None)
 
 
 class VideoBody(BaseModel):

@@ -74,21 +74,63 @@ def is_open(path: str) -> bool:
     return path in OPEN or path.startswith(OPEN_BELOW)
 
 
+def is_queued(method: str, path: str) -> bool:
+    """Whether an answer wants room among those that are worked on."""
+    return not (is_open(path) or path in WITHOUT_QUEUE or _is_upload(method, path) or _is_download(method, path))
+
+
+class Room:
+    """Room for so many answers at once, and for so many more that wait for it."""
+
+    def __init__(self, settings: Settings, meters: Meters) -> None:
+        self._settings, self._meters = settings, meters
+        self._free = asyncio.Semaphore(settings.at_once)
+        self._waiting = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whoever comes now is told to come again."""
+        return self._free.locked() and self._waiting >= self._settings.waiting_max
+
+    async def acquire(self) -> None:
+        """Wait for room, but not long.
+
+        Raises:
+            Problem: 503.
+        """
+        if self.is_full:
+            raise full()
+        self._waiting += 1
+        self._meters.waiting.inc()
+        try:
+            await asyncio.wait_for(self._free.acquire(), self._settings.waiting_s)
+        except TimeoutError as error:
+            raise full() from error
+        finally:
+            self._waiting -= 1
+            self._meters.waiting.dec()
+
+    def release(self) -> None:
+        self._free.release()
+
+
+def full() -> Problem:
+    return Problem(503, "full", "too many requests at once", headers=_retry_after(1.0))
+
+
 class Guard:
     """Wraps the app. One for a process; the limits are a process's too."""
 
     def __init__(
-        self, app: Any, *, access: Access, settings: Settings, draining: asyncio.Event, meters: Meters
+        self, app: Any, *, access: Access, settings: Settings, draining: asyncio.Event, meters: Meters, room: Room
     ) -> None:
         self._app, self._access, self._settings, self._draining = app, access, settings, draining
-        self._meters = meters
+        self._meters, self._room = meters, room
         self._keys: dict[str, tuple[Key, float]] = {}
         self._buckets: dict[str, tuple[float, float]] = {}
-        self._room = asyncio.Semaphore(settings.at_once)
         self._transfers = asyncio.Semaphore(settings.transfers_at_once)
         self._strangers = {door: asyncio.Semaphore(settings.strangers_at_once) for door in LABORIOUS}
         self._checks = ThreadPoolExecutor(2, thread_name_prefix="key")  # of its own: nothing else may keep it busy
-        self._waiting = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -136,29 +178,29 @@ class Guard:
 
     async def _let_in(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         self._check_host(headers)
-        path = scope["path"]
+        method, path = scope["method"], scope["path"]
         is_free = is_open(path)
         if not is_free:
             key = await self._key_of(scope, headers)
             scope["state"]["key"] = key
             self._check_pace(key.parent_id or key.key_id, self._settings.per_key_per_s)
-        elif path == SESSION and scope["method"] == "POST":
+        elif path == SESSION and method == "POST":
             self._check_pace(SESSION, SESSIONS_PER_S)
-        limit = self._settings.upload_bytes_max if _is_upload(scope) else self._settings.body_bytes_max
+        limit = self._settings.upload_bytes_max if _is_upload(method, path) else self._settings.body_bytes_max
         limited = _limited(headers, receive, limit)
-        if strangers := self._strangers.get((scope["method"], path)):
+        if strangers := self._strangers.get((method, path)):
             await self._take_strangers_room(strangers)
             await self._in_time(scope, limited, send, STRANGER_S, strangers)
+        elif is_queued(method, path):
+            await self._room.acquire()
+            await self._in_time(scope, limited, send, self._settings.answer_s, self._room)
         elif is_free or path in WITHOUT_QUEUE:
             await self._in_time(scope, limited, send, self._settings.answer_s, None)
-        elif _is_upload(scope) or _is_download(scope):  # its time is the network's
+        else:  # its time is the network's
             if self._transfers.locked():
                 raise Problem(503, "full", "too many files at once", headers=_retry_after(2.0))
             await self._transfers.acquire()
             await self._in_time(scope, limited, send, self._settings.transfer_s, self._transfers)
-        else:
-            await self._take_room()
-            await self._in_time(scope, limited, send, self._settings.answer_s, self._room)
 
     def _check_host(self, headers: Headers) -> None:
         if len(headers.getlist("host")) > 1:
@@ -209,21 +251,8 @@ class Guard:
         except TimeoutError as error:
             raise Problem(503, "full", "too many strangers at once", headers=_retry_after(STRANGER_S)) from error
 
-    async def _take_room(self) -> None:
-        if self._room.locked() and self._waiting >= self._settings.waiting_max:
-            raise Problem(503, "full", "too many requests at once", headers=_retry_after(1.0))
-        self._waiting += 1
-        self._meters.waiting.inc()
-        try:
-            await asyncio.wait_for(self._room.acquire(), self._settings.waiting_s)
-        except TimeoutError as error:
-            raise Problem(503, "full", "too many requests at once", headers=_retry_after(1.0)) from error
-        finally:
-            self._waiting -= 1
-            self._meters.waiting.dec()
-
     async def _in_time(
-        self, scope: Scope, receive: Receive, send: Send, seconds: float, room: asyncio.Semaphore | None
+        self, scope: Scope, receive: Receive, send: Send, seconds: float, room: asyncio.Semaphore | Room | None
     ) -> None:
         """Answer, or say that it takes too long. What was begun is not cut off, and keeps its room until it has ended:
         a thread cannot be stopped, and what it writes must not be said to have failed half way."""
@@ -249,12 +278,12 @@ class Guard:
         raise Problem(503, "too_slow", f"no answer within {seconds:g} s", headers=_retry_after(5.0))
 
 
-def _is_upload(scope: Scope) -> bool:
-    return bool(scope["method"] == "POST" and scope["path"] in ("/v1/uploads", "/v1/search/file"))
+def _is_upload(method: str, path: str) -> bool:
+    return method == "POST" and path in ("/v1/uploads", "/v1/search/file")
 
 
-def _is_download(scope: Scope) -> bool:
-    return bool(scope["method"] == "GET" and scope["path"].endswith("/original"))
+def _is_download(method: str, path: str) -> bool:
+    return method == "GET" and path.endswith("/original")
 
 
 def _shown_key(headers: Headers) -> tuple[str | None, bool]:

@@ -30,6 +30,8 @@ from service.web.wire import Protocol
 LINGER_S = 1.0
 """So long a process that is asked to end still answers on connections that are open, each for the last time: a client
 that has just sent something on one of them must not find it closed."""
+SWITCH_S = 0.001
+"""So long a thread may keep the others waiting; Python's own 5 ms, times the threads that search, add up to a wait."""
 END_S = 30.0
 """What is in hand then is cut off."""
 
@@ -63,6 +65,7 @@ def main(arguments: list[str]) -> None:
     asked = Asked.model_validate_json(arguments[5])
     die_with_parent(lifeline_fd)
     log_to_stderr()
+    sys.setswitchinterval(SWITCH_S)
     library = Library.open(Path(asked.home), space=asked.space, create=False)
     library.warm_up()
     registry = CollectorRegistry()

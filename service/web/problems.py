@@ -67,14 +67,18 @@ def body(problem: Problem, request_id: str) -> dict[str, Any]:
     }
 
 
-def as_bytes(problem: Problem, request_id: str) -> bytes:
-    """A whole answer as it goes over the wire, for what comes before there is a request that could be answered."""
+def as_bytes(problem: Problem, request_id: str, *, last: bool = True) -> bytes:
+    """A whole answer as it goes over the wire, for what comes before there is a request that could be answered.
+
+    Args:
+        last: the connection ends with it.
+    """
     said = json.dumps(body(problem, request_id)).encode()
     lines = [
         f"HTTP/1.1 {problem.status_code} {HTTPStatus(problem.status_code).phrase}",
         f"content-type: {MEDIA_TYPE}",
         f"content-length: {len(said)}",
-        "connection: close",
+        *(["connection: close"] if last else []),
         f"x-request-id: {request_id}",
         *(f"{name}: {value}" for name, value in (problem.headers or {}).items()),
     ]

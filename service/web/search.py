@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
 from index.access import Key
@@ -15,8 +15,8 @@ from index.search import QueryError
 from index.where import WhereError
 from ingest.clip import MediaError
 from service.library import Match, UnknownVideo
-from service.web.bodies import Ask, HitBody, Hits
-from service.web.doors import Behind, Doors, only
+from service.web.bodies import Ask, Hits
+from service.web.doors import Behind, Doors, as_json, only
 from service.web.multipart import read_form
 from service.web.problems import Problem, problems
 from service.web.receive import form, incoming
@@ -27,7 +27,7 @@ _EXAMPLE = {"k": "1", "where": "duration_s < 30"}
 
 
 @router.post("/v1/search", summary="Search by words, or by a video", response_model=Hits, responses=problems(404))
-def search(asked: Ask, behind: Behind, _key: Annotated[Key, only("search")]) -> Hits:
+def search(asked: Ask, behind: Behind, _key: Annotated[Key, only("search")]) -> Response:
     """One of `text` and `video` is wanted."""
     return _answer(behind, asked, {"text": asked.text, "video": asked.video})
 
@@ -44,7 +44,7 @@ def search(asked: Ask, behind: Behind, _key: Annotated[Key, only("search")]) -> 
     },
     responses=problems(404),
 )
-async def search_file(request: Request, behind: Behind, _key: Annotated[Key, only("search")]) -> Hits:
+async def search_file(request: Request, behind: Behind, _key: Annotated[Key, only("search")]) -> Response:
     """The file is decoded in the sandbox, as an upload is, and forgotten."""
     with incoming(behind) as file:
         said = await read_form(request, file, fields=FIELDS)
@@ -62,7 +62,7 @@ def _asked(said: Mapping[str, str]) -> Ask:
         raise Problem(422, "invalid", str(error).splitlines()[0]) from error
 
 
-def _answer(behind: Doors, asked: Ask, by: Mapping[str, str | None]) -> Hits:
+def _answer(behind: Doors, asked: Ask, by: Mapping[str, str | None]) -> Response:
     try:
         found: list[Match] = behind.library.search(
             **by,
@@ -79,5 +79,4 @@ def _answer(behind: Doors, asked: Ask, by: Mapping[str, str | None]) -> Hits:
         raise Problem(422, "bad_query", str(error)) from error
     except MediaError as error:
         raise Problem(422, error.reason, str(error.detail)) from error
-    hits = [HitBody.of(match, explain=asked.explain) for match in found]
-    return Hits(hits=hits, next_offset=asked.offset + asked.k if len(hits) == asked.k else None)
+    return as_json(Hits.of(found, k=asked.k, offset=asked.offset, explain=asked.explain))

@@ -22,7 +22,7 @@ class Settings(BaseModel):
     """Of anything that is no upload."""
     per_key_per_s: float = Field(default=200.0, gt=0)
     """Requests of a key; twice as many may come at once."""
-    at_once: int = Field(default_factory=lambda: 4 * (os.cpu_count() or 1), ge=1)
+    at_once: int = Field(default_factory=lambda: 2 * (os.cpu_count() or 1), ge=1)
     """Answers worked on; more than the cores would only make all of them slow."""
     transfers_at_once: int = Field(default=32, ge=1)
     """Files that come in or go out at once."""

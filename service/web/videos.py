@@ -15,14 +15,13 @@ from starlette.responses import StreamingResponse
 
 from index.access import Key
 from index.blobs import original_key, thumbnail_key
-from index.records import Upload, Video
+from index.records import Glance, Upload, Video
 from index.where import WhereError, parse
 from ingest.uploads import BadFields, edited
 from service.library import PUBLIC, UnknownVideo
 from service.web.bodies import (
     TEXT,
     Edit,
-    HitBody,
     Hits,
     UploadState,
     VideoBody,
@@ -32,7 +31,7 @@ from service.web.bodies import (
     Where,
     WhyNot,
 )
-from service.web.doors import Behind, Doors, only
+from service.web.doors import Behind, Doors, as_json, only
 from service.web.playable import Blank, NotPlayable, blanked, blanks, kind_of
 from service.web.problems import Problem, problems
 from service.web.receive import DOORS, state_of
@@ -75,16 +74,15 @@ def similar(
     offset: Annotated[int, Query(ge=0, le=1_000)] = 0,
     where: Annotated[Where, Query()] = None,
     explain: bool = False,
-) -> Hits:
-    _upload(behind, video_id)
+) -> Response:
     try:
         found = behind.library.search(video=video_id, k=k, offset=offset, where=where)
     except UnknownVideo as error:
+        _upload(behind, video_id)
         raise Problem(409, "no_row_yet", f"{video_id} is {state_of(behind, video_id).state}, and no row yet") from error
     except WhereError as error:
         raise Problem(422, "bad_where", str(error)) from error
-    hits = [HitBody.of(match, explain=explain) for match in found]
-    return Hits(hits=hits, next_offset=offset + k if len(hits) == k else None)
+    return as_json(Hits.of(found, k=k, offset=offset, explain=explain))
 
 
 @router.get(
@@ -149,7 +147,7 @@ def why_not(
     responses=problems(404, 409) | {200: {"content": {"image/jpeg": {"schema": {"type": "string"}}}}},
 )
 def thumbnail(video_id: VideoId, behind: Behind, _key: Annotated[Key, only("search", "videos")]) -> Response:
-    name = _video(behind, video_id).thumbnail_sha256
+    name = _glance(behind, video_id).thumbnail_sha256
     if name is None:
         raise Problem(404, "no_picture", f"{video_id} has no picture")
     try:
@@ -290,6 +288,15 @@ def _upload(behind: Doors, video_id: str) -> Upload:
     if upload is None:
         raise Problem(404, "not_found", f"no upload {video_id!r}")
     return upload
+
+
+def _glance(behind: Doors, video_id: str) -> Glance:
+    """What the row shows; it is in memory, the row is not."""
+    _upload(behind, video_id)
+    glance = behind.library.glance(video_id)
+    if glance is None:
+        raise Problem(409, "no_row_yet", f"{video_id} is {state_of(behind, video_id).state}, and no row yet")
+    return glance
 
 
 def _video(behind: Doors, video_id: str) -> Video:
