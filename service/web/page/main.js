@@ -118,7 +118,9 @@ function showBase(hash, { anew = false } = {}) {
     if (link.hash === `#/${known}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  if (!anew) scrollTo(0, 0);
+  if (anew) return;
+  notice("");
+  scrollTo(0, 0);
 }
 
 function showVideo(videoId) {

@@ -85,7 +85,7 @@ export function rowOfState(upload, name = upload.video_id) {
 }
 
 function stateInWords(upload) {
-  const waited = upload.waited_s === null ? "" : `, since ${waitInWords(upload.waited_s)}`;
+  const waited = upload.waited_s === null ? "" : `, for ${waitInWords(upload.waited_s)}`;
   if (upload.state === "waiting") {
     const ahead = upload.ahead ? `, behind ${count(upload.ahead, "other")}` : "";
     return `waits${ahead}${waited}`;
