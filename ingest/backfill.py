@@ -185,7 +185,7 @@ def run(
     try:
         with _every(TELL_EVERY_S, tell), _budget(max_hours, stop) as spent:
             if rejected := queue():
-                on_every_step(Step(failed=rejected.total(), reasons=tuple(rejected.elements())))
+                on_every_step(Step(reasons=tuple(rejected.elements())))
             wanted = home.ledger.counts(space.id)["pending"]
             if wanted and not stop.is_set():
                 with open_crew() as crew:

@@ -55,6 +55,8 @@ class Outcome:
     """As `Decoded` has it."""
     encode_s: list[float] = field(default_factory=list)
     """What each video took that was encoded: its share of the chunk."""
+    task: str = ""
+    """What worked on it, as logs elsewhere name it: a Ray task's id, or a thread."""
 
 
 def decode_chunk(

@@ -228,7 +228,9 @@ class RayCrew:
             decoding: Any = decode
             all_that_came, decoded = decoding.remote(self._kit, chunk)
             outcome: Outcome | None = await all_that_came
-            return outcome or await self._encode(chunk, decoded)
+            outcome = outcome or await self._encode(chunk, decoded)
+            outcome.task = all_that_came.task_id().hex()
+            return outcome
         except (ObjectStoreFullError, OutOfDiskError) as error:
             raise OSError(f"Ray's shared memory is full, and so is the disk behind it: {_last_line(error)}") from error
         except RayError as error:

@@ -17,6 +17,7 @@ Who decodes and encodes is a `Crew`: threads of this process, one a core (`Threa
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -75,12 +76,17 @@ class Engine:
 class Step:
     """What a progress display hears after each finished chunk and each commit."""
 
-    committed: int = 0
+    task: str = ""
+    """What worked on the chunk: a Ray task's id, or a thread."""
+    analysed: tuple[str, ...] = ()
+    """Ids of its videos, which wait for a commit."""
+    committed_ids: tuple[str, ...] = ()
+    failed_ids: tuple[str, ...] = ()
+    """None where a manifest's lines failed, which have none."""
     video_s: float = 0.0
     """Length of the videos committed."""
     commit_s: float = 0.0
     """How long the commit took."""
-    failed: int = 0
     reasons: tuple[str, ...] = ()
     """Of the failures."""
     child_deaths: int = 0
@@ -91,6 +97,14 @@ class Step:
     """What each video of the chunk took to encode."""
     waited_s: tuple[float, ...] = ()
     """From being queued to the commit, of each video committed."""
+
+    @property
+    def committed(self) -> int:
+        return len(self.committed_ids)
+
+    @property
+    def failed(self) -> int:
+        return len(self.reasons)
 
 
 class Crew(Protocol):
@@ -284,7 +298,9 @@ class _Shift:
             self._moved_at = time.monotonic()
         self._on_step(
             Step(
-                failed=len(failed),
+                task=outcome.task,
+                analysed=tuple(video.upload.video_id for video in outcome.videos),
+                failed_ids=tuple(upload.video_id for upload, _ in failed),
                 reasons=tuple(failure.reason for _, failure in failed),
                 child_deaths=len(outcome.killed_child),
                 lost_workers=1 if outcome.lost_worker else 0,
@@ -334,7 +350,8 @@ class _Shift:
             video_s = sum(video.facts.duration_s for video in self._committed)
             queued_s = [self._queued_s.pop(video.upload.video_id, None) for video in self._committed]
             waited_s = tuple(max(0.0, time.time() - since_s) for since_s in queued_s if since_s is not None)
-            self._on_step(Step(committed=len(self._committed), video_s=video_s, commit_s=took_s, waited_s=waited_s))
+            committed_ids = tuple(video.upload.video_id for video in self._committed)
+            self._on_step(Step(committed_ids=committed_ids, video_s=video_s, commit_s=took_s, waited_s=waited_s))
             self._committed, self._moved_at = [], now
             self._commit_due_at = now + max(0.0, took_s / COMMIT_SHARE - took_s)
         waiting = len(self._ready)
@@ -464,4 +481,6 @@ class Threads:
         engine = self._engine
         with engine.encoders.timed("decode"):
             decoded = decode_chunk(chunk, self._blobs, engine.space.id, engine.decoder, self._stop)
-        return encode_chunk(chunk, decoded, self._blobs, engine.space, engine.encoders)
+        outcome = encode_chunk(chunk, decoded, self._blobs, engine.space, engine.encoders)
+        outcome.task = threading.current_thread().name
+        return outcome

@@ -103,10 +103,12 @@ class Worker:
 
     def _on_step(self, step: Step) -> None:
         self._meters.on_step(step)
-        if step.committed or step.failed:
-            _log.info(
-                json.dumps({"event": "step", "committed": step.committed, "failed": step.failed, "why": step.reasons})
-            )
+        if step.analysed or step.failed_ids:
+            line: dict[str, Any] = {"event": "analysed", "task": step.task, "videos": step.analysed}
+            failed = dict(zip(step.failed_ids, step.reasons, strict=True))
+            _log.info(json.dumps(line | ({"failed": failed} if failed else {})))
+        if step.committed_ids:
+            _log.info(json.dumps({"event": "committed", "videos": step.committed_ids, "s": round(step.commit_s, 3)}))
         self._tell_if_due("working")
 
     def _erase(self) -> None:
