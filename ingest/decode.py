@@ -449,13 +449,13 @@ def _opened(path: Path, limits: Limits) -> Iterator[int]:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would make us wait for its writer
     except OSError as error:
-        raise MediaError("unreadable", f"{path}: {error.strerror}") from error
+        raise MediaError("unreadable", error.strerror or type(error).__name__) from error
     try:
         about = os.fstat(fd)
         if not stat.S_ISREG(about.st_mode):
-            raise MediaError("not_a_file", f"{path}: a regular file wanted")
+            raise MediaError("not_a_file", "a regular file wanted")
         if not about.st_size:
-            raise MediaError("empty_file", f"{path}: 0 bytes")
+            raise MediaError("empty_file", "0 bytes")
         if about.st_size > limits.max_file_bytes:
             raise MediaError("too_many_bytes", f"{about.st_size} bytes, {limits.max_file_bytes} allowed")
         yield fd
