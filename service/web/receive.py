@@ -57,7 +57,7 @@ def form(fields: Sequence[str], example: Mapping[str, str]) -> dict[str, Any]:
     }
     return {
         "schema": schema,
-        "encoding": {"file": {"contentType": "video/*, audio/*, image/*"}},
+        "encoding": {"file": {"contentType": "application/octet-stream"}},
         "example": {"file": "(its bytes)", **example},
     }
 
