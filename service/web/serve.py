@@ -33,7 +33,8 @@ import psutil
 
 from service.web.asked import Asked
 
-READY_S = 60.0
+READY_S = 180.0
+"""Nobody waits for it but the one that it follows, and a machine may have other things to do."""
 END_S = 40.0
 AGAIN_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Pauses before a child that died is started again; the first once it has lived for a minute."""
