@@ -83,6 +83,7 @@ def tried(served: Running, drawn: list[SampleClip], examples: int) -> Tried:
     Args:
         examples: made for each operation, beside those that walk through its document.
     """
+    # Of a video that is gone, why-not says that it is gone.
     config = schemathesis.Config.from_dict(
         {
             "seed": SEED,
@@ -91,6 +92,7 @@ def tried(served: Running, drawn: list[SampleClip], examples: int) -> Tried:
             "request-timeout": 30.0,
             "generation": {"max-examples": examples, "database": "none", "no-shrink": True, "mode": "all"},
             "checks": {name: {"enabled": False} for name in UNCHECKED},
+            "operations": [{"include-path-regex": "why-not$", "checks": {"use_after_free": {"enabled": False}}}],
             "dictionaries": {"ids": {"values": [clip.video_id for clip in drawn]}},
             "parameters": {"path.video_id": {"dictionary": "ids", "probability": 0.5}},
         }
@@ -129,7 +131,7 @@ def test_a_thousand_requests_of_strangers(served: Running, drawn: list[SampleCli
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
 def test_twenty_thousand_requests_of_strangers(served: Running, drawn: list[SampleClip]) -> None:
-    check(tried(served, drawn, examples=1_050), served, at_least=20_000)
+    check(tried(served, drawn, examples=1_150), served, at_least=20_000)
 
 
 def check(found: Tried, served: Running, *, at_least: int) -> None:
@@ -178,7 +180,7 @@ ODD_JSON = {
 }
 ODD_QUERIES = [
     *("%00", "%ff%fe", "%ed%a0%80", "a" * 20_000, "%F0%9F%98%B8", "-1", "9" * 5_000, "1e3", "' or 1=1 --", "{}", "%"),
-    *("video:", "video:%00", "video:nobody", "video:cat-1%0a", "\u202e", "%0d%0aSet-Cookie:%20a=b"),
+    *("video:", "video:%00", "video:nobody", "video:cat-1%0a", "\u202e", "%0d%0aSet-Cookie:%20a=b", "%C2%A0"),
 ]
 ODD_HEADERS: list[dict[str, str | bytes]] = [
     {"Content-Type": "application/json; charset=utf-7"},

@@ -538,6 +538,10 @@ def test_why_a_video_is_not_in_an_answer(site: Site) -> None:
     assert (behind.rank or 0) > 1
     assert firstlook.why_not(cat, "a cat", where="duration_s > 1000").kept_out_by == "filter"
     assert firstlook.why_not("nobody", "a cat").kept_out_by == "not_found"
+    for blank in ("\u00a0", " \t "):
+        with pytest.raises(Refused) as refused:
+            firstlook.why_not(cat, blank)
+        assert (refused.value.status, refused.value.kind) == (422, "bad_query")
 
 
 @pytest.mark.parametrize(

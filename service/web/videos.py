@@ -16,6 +16,7 @@ from starlette.responses import StreamingResponse
 from index.access import Key
 from index.blobs import original_key, thumbnail_key
 from index.records import Glance, Upload, Video
+from index.search import QueryError
 from index.where import WhereError, parse
 from ingest.uploads import BadFields, edited
 from service.library import PUBLIC, UnknownVideo
@@ -127,6 +128,8 @@ def why_not(
         raise Problem(404, "not_found", str(error)) from error
     except WhereError as error:
         raise Problem(422, "bad_where", str(error)) from error
+    except QueryError as error:
+        raise Problem(422, "bad_query", str(error)) from error
     place = next((number for number, match in enumerate(ranked, 1) if match.video_id == video_id), None)
     if place is None:
         if len(ranked) < RANKED_MAX:
