@@ -108,8 +108,9 @@ class Served:
         )
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.load"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            cwd=Path(__file__).parents[1], preexec_fn=lambda: os.sched_setaffinity(0, {self.load_core}),
+            cwd=Path(__file__).parents[1],
         )  # fmt: skip
+        psutil.Process(process.pid).cpu_affinity([self.load_core])
         assert process.stdin is not None
         json.dump(asdict(asked), process.stdin)
         process.stdin.close()
@@ -163,9 +164,12 @@ def serving(folder: Path, keys: Sequence[str], rows: int) -> Iterator[Served]:
     log = folder / "log"
     with log.open("w") as errors, subprocess.Popen(
         [*command, "--home", str(folder / "home")], stdout=subprocess.PIPE, stderr=errors, text=True,
-        cwd=Path(__file__).parents[1], preexec_fn=lambda: os.sched_setaffinity(0, {cores[0]}),
+        cwd=Path(__file__).parents[1],
     ) as parent:  # fmt: skip
         assert parent.stdout is not None
+        psutil.Process(parent.pid).cpu_affinity(
+            [cores[0]]
+        )  # before it has imported anything, so its children have it too
         try:
             said = parent.stdout.readline()
             if "answers at" not in said:

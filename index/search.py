@@ -12,16 +12,16 @@ Scores lie in -1..1. A row that shares no modality with the query has likeness 0
 share is squared because half of the words is rarely half of an answer, and w_words is 1 so that a row with all of
 them comes before rows that are only like it: an encoder that does not know a script finds all of its texts alike.
 
-Without a vector index all rows are scored exactly, from memory. With one, it finds the candidates, in a search of its
-own for each pattern of modalities present: only within such a pattern is the order by the fused vector the order by
-likeness (the divisor is the same), so a row without sound is not lost behind rows that have one more thing to add up.
+Without a vector index all rows are scored exactly, from memory. With one, on the disk or in memory (`index/near.py`),
+it finds the candidates, in a search of its own for each pattern of modalities present: only within such a pattern is
+the order by the fused vector the order by likeness (the divisor is the same), so a row without sound is not lost behind
+rows that have one more thing to add up.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.quick import Rounded
+from index.near import ROWS_MIN, Near
 from index.records import Glance, Space
 from index.rows import UNIT_LENGTH_TOLERANCE, modalities_of
 from index.table import Block, Snapshot, VideoTable, split_words
@@ -52,6 +52,8 @@ SPARE = 32
 """So many more than k rows are chosen by quick sums and then scored exactly; also how many ties at the edge are
 broken by id."""
 MASKS_KEPT = 64
+FEW_ROWS = 4_000
+"""So few rows that a filter leaves are all scored exactly."""
 SAME_SCORE = 1e-9
 LARGEST_PIECE = 64
 
@@ -96,23 +98,19 @@ class Searcher:
     Keeps the vectors of all rows in memory while there is no vector index (4 bytes a dimension and row: 100 MB at
     50,000 rows of 512), and after a commit reads only the files that are new.
 
-    Searches that are asked while others are being answered are answered together, in one pass over the rows: under
-    load a pass is shared by as many as wait for it, and alone nobody waits.
-
     Args:
         table: to search.
-        exact_rows: up to so many rows are kept in memory and scored exactly even where there is an index: for whoever
-            answers again and again. 6 bytes a dimension and row, and what the rows show.
+        kept_rows: up to so many rows are kept in memory even where there is an index, with what they show, and are
+            found by neighbourhoods: for whoever answers again and again. 5 bytes a dimension and row.
     """
 
-    def __init__(self, table: VideoTable, *, exact_rows: int = 0) -> None:
+    def __init__(self, table: VideoTable, *, kept_rows: int = 0) -> None:
         self.table = table
-        self._exact_rows = exact_rows
+        self._kept_rows = kept_rows
         self._lock = threading.Lock()
-        self._blocks: dict[str, tuple[Block, Rounded | None]] = {}
+        self._blocks: dict[str, Block] = {}
         self._rows: _Rows | None = None
-        self._turn = threading.Lock()
-        self._waiting: deque[_Ticket] = deque()
+        self._near: Near | None = None
 
     def vectors_of(self, video_id: str) -> dict[str, NDArray[np.float32]] | None:
         """Modality -> unit vector of a video of the table; None: no such row."""
@@ -145,7 +143,7 @@ class Searcher:
         rows = self._rows
         if rows is not None and rows.version == snapshot.version and self._keeps:
             return False
-        return snapshot.has_vector_index and snapshot.count() > self._exact_rows
+        return snapshot.has_vector_index and snapshot.count() > self._kept_rows
 
     def search(self, query: Query) -> list[Hit]:
         """At most `query.k` hits, best first, ties by id.
@@ -153,27 +151,7 @@ class Searcher:
         Raises:
             QueryError: a vector or weight that does not fit the space, or nothing to search by.
         """
-        wanted = _Wanted.of(query, self.table.space)
-        if not self._keeps or self._asks_index(self.table.snapshot()):
-            return self._answer([wanted], bulk=False)[0]
-        ticket = _Ticket(wanted)
-        self._waiting.append(ticket)
-        with self._turn:
-            return self._answer_together(ticket) if ticket.hits is None else ticket.hits
-
-    def _answer_together(self, mine: _Ticket) -> list[Hit]:
-        """Answer for all that wait by now."""
-        some = [mine]
-        while self._waiting and len(some) < QUERIES_AT_ONCE:
-            if (other := self._waiting.popleft()) is not mine:
-                some.append(other)
-        try:
-            answers = self._answer([ticket.wanted for ticket in some], bulk=False)
-        except (OSError, RuntimeError, ValueError):  # perhaps another's fault; when it has its turn it will hear of it
-            return self._answer([mine.wanted], bulk=False)[0]
-        for ticket, hits in zip(some, answers, strict=True):
-            ticket.hits = hits
-        return answers[0]
+        return self._answer([_Wanted.of(query, self.table.space)], bulk=False)[0]
 
     def search_many(self, queries: Iterable[Query]) -> Iterator[list[Hit]]:
         """The hits of each query, in order. Queries share one pass over the rows, 64 at a time.
@@ -224,37 +202,38 @@ class Searcher:
         def work(snapshot: Snapshot) -> list[list[Hit]]:
             if self._asks_index(snapshot) and not bulk:
                 return [_search_indexed(one, snapshot) for one in wanted]
-            return _search_all(wanted, self._all_rows(snapshot), snapshot)
+            rows = self._all_rows(snapshot)
+            if rows.near is not None and not bulk:
+                return [_search_near(one, rows, snapshot, rows.near) for one in wanted]
+            return _search_all(wanted, rows, snapshot)
 
         return self.table.read(work)
 
     def _all_rows(self, snapshot: Snapshot) -> _Rows:
         with self._lock:
             if self._rows is None or self._rows.version != snapshot.version:
-                fragments = snapshot.fragments()
                 self._blocks = {
-                    f.key: self._blocks.get(f.key) or self._read(snapshot.block(f, glances=self._keeps))
-                    for f in fragments
+                    fragment.key: self._blocks.get(fragment.key) or snapshot.block(fragment, glances=self._keeps)
+                    for fragment in snapshot.fragments()
                 }
-                kept = list(self._blocks.values()) or [self._read(snapshot.block_of(_NO_ROWS, glances=self._keeps))]
-                rounded = [rounded for _, rounded in kept if rounded is not None]
-                self._rows = _Rows([block for block, _ in kept], snapshot, rounded)
+                blocks = self._blocks or {"": snapshot.block_of(_NO_ROWS, glances=self._keeps)}
+                self._rows = _Rows(blocks, snapshot, self._neighbourhoods(blocks) if self._keeps else None)
             return self._rows
 
     @property
     def _keeps(self) -> bool:
-        return self._exact_rows > 0
+        return self._kept_rows > 0
 
-    def _read(self, block: Block) -> tuple[Block, Rounded | None]:
-        return block, Rounded(block.vectors) if self._keeps else None
-
-
-@dataclass(slots=True, eq=False)
-class _Ticket:
-    """A query that waits for its turn."""
-
-    wanted: _Wanted
-    hits: list[Hit] | None = None
+    def _neighbourhoods(self, blocks: Mapping[str, Block]) -> Near | None:
+        count = sum(len(block.row_ids) for block in blocks.values())
+        if count < ROWS_MIN:
+            return None
+        vectors = {key: block.vectors for key, block in blocks.items()}
+        if self._near is None or self._near.is_outgrown(count):
+            self._near = Near(vectors, _roots(self.table.space))
+        else:
+            self._near.keep(vectors)
+        return self._near
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,7 +262,7 @@ def probe(snapshot: Snapshot, *, rows: int, k: int = 10, seed: int = 0) -> Probe
             names.append(video_id)
     exact: list[list[float]] = [[] for _ in wanted]
     for fragment in snapshot.fragments():
-        block = _Rows([snapshot.block(fragment)], snapshot)
+        block = _Rows({"": snapshot.block(fragment)}, snapshot)
         for start in range(0, len(wanted), QUERIES_AT_ONCE):
             answers = _search_all(wanted[start : start + QUERIES_AT_ONCE], block, snapshot)
             for i, hits in enumerate(answers, start):
@@ -304,21 +283,23 @@ _NO_ROWS: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
 class _Rows:
     """Rows to score, as if they were one block."""
 
-    def __init__(self, blocks: Sequence[Block], snapshot: Snapshot, rounded: Sequence[Rounded] = ()) -> None:
-        self.version, self.space = snapshot.version, snapshot.space
-        self.blocks, self._rounded = blocks, rounded
-        self.starts = np.cumsum([0] + [len(block.row_ids) for block in blocks])
-        self.row_ids = np.concatenate([block.row_ids for block in blocks])  # (n,), ascending
-        self.video_ids = np.concatenate([block.video_ids for block in blocks])
-        self.present = np.concatenate([block.present for block in blocks])  # (n, modalities)
+    def __init__(self, blocks: Mapping[str, Block], snapshot: Snapshot, near: Near | None = None) -> None:
+        self.version, self.space, self.near = snapshot.version, snapshot.space, near
+        self.blocks = list(blocks.values())
+        self.starts = np.cumsum([0] + [len(block.row_ids) for block in self.blocks])
+        self.row_ids = np.concatenate([block.row_ids for block in self.blocks])  # (n,), ascending
+        self.video_ids = np.concatenate([block.video_ids for block in self.blocks])
+        self.present = np.concatenate([block.present for block in self.blocks])  # (n, modalities)
+        self.pattern = self.present @ (1 << np.arange(self.present.shape[1]))  # (n,), a bit a modality
+        self.patterns: list[int] = np.unique(self.pattern).tolist()
+        self._firsts = near.firsts(list(blocks)) if near is not None else np.empty(0, np.int64)
         self._masks: dict[str, NDArray[np.bool_]] = {}
         self._divisors: dict[bytes, tuple[NDArray[np.float32], NDArray[np.bool_]]] = {}
+        self._some: dict[tuple[int, str], _Some] = {}
         self._places: dict[str, int] | None = None
 
     def products(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
         """(queries, rows): dot products with rows of `queries`, (queries, sum of dims)."""
-        if self._rounded:
-            return np.concatenate([rounded.products(queries) for rounded in self._rounded], axis=1)
         return np.concatenate([queries @ block.vectors.T for block in self.blocks], axis=1)
 
     def vectors(self, at: NDArray[np.intp]) -> NDArray[np.float32]:
@@ -340,6 +321,36 @@ class _Rows:
                 self._divisors[weights.tobytes()] = found
         return found
 
+    def some(self, pattern: int, snapshot: Snapshot, selection: str) -> _Some:
+        """The rows with just these modalities that SQL selects. Kept: most queries ask for the same."""
+        found = self._some.get((pattern, selection))
+        if found is None:
+            mask = self.pattern == pattern
+            if selection:
+                mask = mask & self.mask(snapshot, selection)
+            bits = None if mask.all() else np.packbits(self._by_number(mask), bitorder="little")
+            found = _Some(count=int(mask.sum()), mask=mask, bits=bits)
+            if len(self._some) < MASKS_KEPT:
+                self._some[pattern, selection] = found
+        return found
+
+    def _by_number(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """A mask of the rows as one of the numbers that `near` has for them."""
+        lengths = np.diff(self.starts)
+        numbered = np.zeros(int((self._firsts + lengths).max(initial=0)), dtype=np.bool_)
+        for first, start, length in zip(self._firsts.tolist(), self.starts.tolist(), lengths.tolist(), strict=False):
+            if first >= 0:
+                numbered[first : first + length] = mask[start : start + length]
+        return numbered
+
+    def places(self, numbers: NDArray[np.int64]) -> NDArray[np.intp]:
+        """Where the rows are that `near` numbered so; those that came or went since are left out."""
+        order = np.argsort(self._firsts)
+        block = order[np.searchsorted(self._firsts[order], numbers, side="right") - 1]
+        offset = numbers - self._firsts[block]
+        there = (self._firsts[block] >= 0) & (offset >= 0) & (offset < np.diff(self.starts)[block])
+        return np.asarray(self.starts[block] + offset)[there]
+
     def glance(self, place: int) -> Glance:
         """What the row at `place` shows."""
         of_block = int(np.searchsorted(self.starts, place, side="right")) - 1
@@ -359,6 +370,16 @@ class _Rows:
             if len(self._masks) < MASKS_KEPT:
                 self._masks[sql] = mask
         return mask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Some:
+    """Some of the rows."""
+
+    count: int
+    mask: NDArray[np.bool_]  # (n,)
+    bits: NDArray[np.uint8] | None
+    """The same by the numbers of `Near`, a bit each; None: all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -392,6 +413,17 @@ class _Wanted:
         """What likeness as a whole weighs beside the words."""
         return float(self.weights.any())
 
+    @property
+    def asked(self) -> int:
+        """The modalities that it compares, a bit each, as `_Rows.pattern` has them."""
+        return sum(1 << bit for bit, weight in enumerate(self.weights) if weight > 0)
+
+    def fused(self) -> NDArray[np.float32]:
+        """A vector whose dot product with a row's fused one, which has the roots of the space's weights in it, is
+        sum w cos."""
+        stored = np.array([self.space.weights[name] for name in modalities_of(self.space)])
+        return self.spread(np.divide(self.weights, np.sqrt(stored), out=np.zeros_like(stored), where=stored > 0))
+
     def spread(self, by: NDArray[np.float64]) -> NDArray[np.float32]:
         """The query's vector with each modality scaled by its entry of `by`, (modalities,)."""
         dims = [self.space.dims[name] for name in modalities_of(self.space)]
@@ -419,6 +451,26 @@ def _search_all(wanted: Sequence[_Wanted], rows: _Rows, snapshot: Snapshot) -> l
     return hits
 
 
+def _search_near(one: _Wanted, rows: _Rows, snapshot: Snapshot, near: Near) -> list[Hit]:
+    """Find candidates by neighbourhoods, and by words; then score these exactly."""
+    count = one.query.k + SPARE + len(one.query.exclude)
+    selection = _selection(one.query.where, one.query.include_hidden)
+    candidates, share = [np.empty(0, np.intp)], None
+    if one.words_weight:
+        share = _share_of_rows(rows, *_word_shares(snapshot, one))
+        by_words = np.where(rows.mask(snapshot, selection), share, 0.0) if selection else share
+        best = _largest(by_words, count)
+        candidates.append(best[by_words[best] > 0])
+    for pattern in rows.patterns:
+        if pattern & one.asked:
+            some = rows.some(pattern, snapshot, selection)
+            if some.count <= FEW_ROWS:
+                candidates.append(np.flatnonzero(some.mask))
+            else:
+                candidates.append(rows.places(near.nearest(one.fused(), count, some.bits)))
+    return _hits(one, rows, np.unique(np.concatenate(candidates)), share)
+
+
 def _search_indexed(one: _Wanted, snapshot: Snapshot) -> list[Hit]:
     """Let the indexes find candidates, then score these exactly."""
     count = max(CANDIDATES_PER_HIT * one.query.k, CANDIDATES_MIN) + len(one.query.exclude)
@@ -428,15 +480,11 @@ def _search_indexed(one: _Wanted, snapshot: Snapshot) -> list[Hit]:
         allowed = np.isin(word_rows, snapshot.row_ids(selection), assume_unique=True)
         word_rows, shares = word_rows[allowed], shares[allowed]
     candidates = [word_rows[_largest(shares, count)]]
-    stored = np.array([one.space.weights[name] for name in modalities_of(one.space)])
-    # the stored rows are scaled by the root of the space's weights; this makes the dot product sum w cos
-    fused = one.spread(np.divide(one.weights, np.sqrt(stored), out=np.zeros_like(stored), where=stored > 0))
-    asked = sum(1 << bit for bit, weight in enumerate(one.weights) if weight > 0)
     for pattern in snapshot.patterns():
-        if pattern & asked:
+        if pattern & one.asked:
             sql = f"present = {pattern}" + (f" AND {selection}" if selection else "")
-            candidates.append(snapshot.nearest(fused, count, sql))
-    rows = _Rows([snapshot.block_of(np.unique(np.concatenate(candidates)))], snapshot)
+            candidates.append(snapshot.nearest(one.fused(), count, sql))
+    rows = _Rows({"": snapshot.block_of(np.unique(np.concatenate(candidates)))}, snapshot)
     share = _share_of_rows(rows, word_rows, shares)
     return _hits(one, rows, np.arange(len(rows.row_ids)), share)
 
@@ -523,6 +571,13 @@ def _largest(scores: NDArray[Any], count: int) -> NDArray[np.intp]:
     tops = scores[: pieces * LARGEST_PIECE].reshape(LARGEST_PIECE, pieces).max(axis=0)
     reaching = np.flatnonzero(scores >= np.partition(tops, -count)[-count])
     return reaching[np.argpartition(scores[reaching], -count)[-count:]]
+
+
+def _roots(space: Space) -> NDArray[np.float32]:
+    """(sum of dims,) the roots of the space's weights, which make a row's vectors its fused one."""
+    names = modalities_of(space)
+    weights = np.array([space.weights[name] for name in names], dtype=np.float32)
+    return np.repeat(np.sqrt(weights), [space.dims[name] for name in names])
 
 
 def _apart(vectors: NDArray[np.float32], present: NDArray[np.bool_], space: Space) -> dict[str, NDArray[np.float32]]:

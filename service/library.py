@@ -54,8 +54,8 @@ if TYPE_CHECKING:
     from ingest.cluster import RayCrew
 
 PUBLIC = "public"
-EXACT_ROWS = 300_000
-"""So many rows a server keeps in memory and scores exactly, a gigabyte at 512 dimensions; beyond, the index answers."""
+KEPT_ROWS = 300_000
+"""So many rows a server keeps in memory, a gigabyte at 512 dimensions; beyond, the index on the disk answers."""
 WITHHELD_SPARE = 16
 """So many more hits are asked for than are wanted: the ledger may withhold some that the table still has."""
 
@@ -187,7 +187,7 @@ class Library:
         self._search: Searcher | None = None
         self._pool: DecodePool | None = None
         self._words: TextEncoder | None = None
-        self._exact_rows = 0
+        self._kept_rows = 0
         self._making = threading.RLock()  # models and pools are made once, whoever asks first
 
     @classmethod
@@ -258,7 +258,7 @@ class Library:
     def warm_up(self) -> None:
         """Load what the first answer would wait for, and keep in memory what every answer needs: for a server."""
         self._text().encode(["warm"])
-        self._exact_rows, self._search = EXACT_ROWS, None
+        self._kept_rows, self._search = KEPT_ROWS, None
         self._searcher().vectors_of("")
 
     @property
@@ -636,7 +636,7 @@ class Library:
     def _searcher(self) -> Searcher:
         with self._making:
             if self._search is None:
-                self._search = Searcher(self._home.table(self.space), exact_rows=self._exact_rows)
+                self._search = Searcher(self._home.table(self.space), kept_rows=self._kept_rows)
             return self._search
 
     def _query(self, asked: Mapping[str, Any], k: int, where: str | None, weights: Mapping[str, float] | None) -> Query:

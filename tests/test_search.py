@@ -15,18 +15,15 @@ import numpy as np
 import pytest
 from test_table import SPACE, unit, video
 
-from index.quick import Rounded
+from index.near import Near
 from index.records import MODALITIES, Space, Tag, Video
 from index.search import WORDS, Hit, Query, Searcher
 from index.table import Upkeep, VideoTable
-from index.where import Filter, parse
+from index.where import parse
 
 EAST, NORTH = unit(1, 0, 0, 0), unit(0, 1, 0, 0)
 TEXT_A, TEXT_B = unit(1, 0, 0), unit(0, 1, 0)
 SOUND_A, SOUND_B = unit(1, 0), unit(0, 1)
-
-
-NO_FILTER = Filter(text="", node=type("Node", (), {"sql": lambda node: "no such column = 1"})())
 
 
 def searcher(folder: Path, *videos: Video, space: Space = SPACE) -> Searcher:
@@ -267,7 +264,7 @@ def test_a_server_that_keeps_rows_in_memory_answers_exactly_beside_an_index(tmp_
     table = VideoTable.open(tmp_path, WIDE)
     table.upsert([video(name, vectors, space=WIDE) for name, vectors in rows.items()])
     assert table.optimize_if_due(Upkeep(vector_index_rows=2_000))
-    kept, indexed, small = Searcher(table, exact_rows=10_000), Searcher(table), Searcher(table, exact_rows=100)
+    kept, indexed, small = Searcher(table, kept_rows=10_000), Searcher(table), Searcher(table, kept_rows=100)
     for _ in range(20):
         query = random_vectors(rng)
         hits = kept.search(Query(vectors=query, k=10))
@@ -288,34 +285,6 @@ def test_a_server_that_keeps_rows_in_memory_answers_exactly_beside_an_index(tmp_
     assert [one.vectors_of("nobody") for one in (kept, indexed, small)] == [None] * 3
     table.delete(["v0000"])
     assert kept.vectors_of("v0000") is None
-
-
-def test_a_first_pass_in_whole_numbers_is_good_to_two_digits_whoever_is_asked_beside_it() -> None:
-    rng = np.random.default_rng(2)
-    rows = rng.standard_normal((2_000, 512)).astype(np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    queries = rows[:7] * np.arange(1, 8, dtype=np.float32)[:, None]
-    rounded = Rounded(rows)
-    found = rounded.products(queries)
-    assert np.abs(found - queries @ rows.T).max() < 7 * 5e-3
-    assert np.array_equal(rounded.products(queries[2:3])[0], found[2])
-
-
-def test_a_query_at_fault_spoils_no_other_that_is_answered_with_it(tmp_path: Path) -> None:
-    rng = np.random.default_rng(4)
-    rows = {f"v{i:04}": random_vectors(rng) for i in range(50)}
-    table = VideoTable.open(tmp_path, WIDE)
-    table.upsert([video(name, vectors, space=WIDE) for name, vectors in rows.items()])
-    kept = Searcher(table, exact_rows=100)
-    broken = Query(vectors=rows["v0000"], where=NO_FILTER)
-    with ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(kept.search, Query(vectors=rows[name], k=3) if i % 2 else broken)
-                 for i, name in enumerate(rows)]  # fmt: skip
-    for (i, name), answer in zip(enumerate(rows), asked, strict=True):
-        if i % 2:
-            assert answer.result()[0].video_id == name
-        else:
-            assert isinstance(answer.exception(), ValueError)
 
 
 def test_threads_get_the_same_hits_as_one(tmp_path: Path) -> None:
@@ -355,3 +324,96 @@ def test_searches_beside_a_writing_process_see_whole_commits(tmp_path: Path) -> 
     assert {count % 5 for count in counts} == {0}
     assert counts[-1] == 200
     assert len(set(counts)) > 3
+
+
+# In memory, by neighbourhoods ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neighbourhoods from 500 rows on, all of which are looked through: what is missed then is a mistake of ours."""
+    monkeypatch.setattr("index.search.ROWS_MIN", 500)
+    monkeypatch.setattr("index.search.FEW_ROWS", 20)
+    monkeypatch.setattr("index.near.LOOKED_THROUGH", 1.0)
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_neighbourhoods_find_what_a_pass_over_all_rows_finds(tmp_path: Path) -> None:
+    rng = np.random.default_rng(21)
+    rows = {f"v{i:04}": random_vectors(rng) for i in range(1_200)}
+    for i, vectors in enumerate(rows.values()):
+        if i % 3 == 0 and len(vectors) > 1:
+            vectors.pop("sound", None)
+    table = VideoTable.open(tmp_path, WIDE)
+    videos = [video(name, vectors, space=WIDE, caption=f"w{i % 50}", visibility="private" if i % 10 == 0 else "public")
+              for i, (name, vectors) in enumerate(rows.items())]  # fmt: skip
+    table.upsert(videos)
+    near, whole = Searcher(table, kept_rows=5_000), Searcher(table)
+    for number in range(40):
+        query = Query(
+            vectors=random_vectors(rng),
+            words=f"w{number}" if number % 2 else None,
+            where=parse("video_id >= 'v0900'")
+            if number % 3 == 0
+            else parse("video_id < 'v0009'")
+            if number % 5 == 0
+            else None,
+            weights={"vision": 1.0, "text": 0.2, "sound": 0.4} if number % 4 == 0 else None,
+            k=10,
+            exclude=frozenset(["v0001"]),
+        )
+        assert [(hit.video_id, round(hit.score, 9)) for hit in near.search(query)] == [
+            (hit.video_id, round(hit.score, 9)) for hit in whole.search(query)
+        ]
+    assert near._near is not None
+    assert whole._near is None
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_neighbourhoods_follow_what_is_written_changed_and_deleted(tmp_path: Path) -> None:
+    rng = np.random.default_rng(22)
+    table = VideoTable.open(tmp_path, WIDE)
+    near, whole = Searcher(table, kept_rows=50_000), Searcher(table)
+    known: dict[str, Mapping[str, Any]] = {}
+
+    def write(names: Sequence[str], revision: int) -> None:
+        new = {name: random_vectors(rng) for name in names}
+        known.update(new)
+        table.upsert([video(name, vectors, space=WIDE, revision=revision) for name, vectors in new.items()])
+
+    def check() -> None:
+        for name in rng.choice(sorted(known), 12).tolist():
+            query = Query(vectors=known[name], k=5)
+            assert ids(near.search(query)) == ids(whole.search(query))
+            assert near.search(query)[0].video_id == name
+
+    write([f"a{i:03}" for i in range(600)], 1)
+    check()
+    write([f"b{i:03}" for i in range(40)], 1)
+    check()
+    write([f"a{i:03}" for i in range(0, 600, 7)], 2)
+    check()
+    gone = [f"a{i:03}" for i in range(100, 200)]
+    table.delete(gone)
+    known = {name: vectors for name, vectors in known.items() if name not in gone}
+    check()
+    for step in range(6):
+        write([f"c{step}{i:02}" for i in range(10)], 1)
+        check()
+    table.optimize_if_due(Upkeep(fragments=2))
+    check()
+    write([f"d{i:04}" for i in range(3_000)], 1)
+    check()
+
+
+def test_looking_through_an_eighth_of_the_lists_misses_next_to_nothing_where_there_are_clusters() -> None:
+    rng = np.random.default_rng(23)
+    centres = rng.standard_normal((200, 64))
+    rows = (centres[rng.integers(0, 200, 30_000)] + rng.standard_normal((30_000, 64))).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    near = Near({"a": rows[:20_000], "b": rows[20_000:]}, np.ones(64, np.float32))
+    shares = []
+    for row in rows[::500]:
+        best = set(np.argsort(-(rows @ row))[:10].tolist())
+        shares.append(len(best & set(near.nearest(row, 60).tolist())) / 10)
+    assert np.mean(shares) > 0.95
