@@ -188,6 +188,7 @@ class Library:
         self._pool: DecodePool | None = None
         self._words: TextEncoder | None = None
         self._kept_rows = 0
+        self._turn = threading.Lock()
         self._making = threading.RLock()  # models and pools are made once, whoever asks first
 
     @classmethod
@@ -683,6 +684,10 @@ class Library:
         Args:
             like: the video that the query is made of; it must not have been erased either.
         """
+        with self._turn:  # two at once only get in each other's way: 8.5 ms of the processor each instead of 6.3
+            return self._found_alone(query, offset, like)
+
+    def _found_alone(self, query: Query, offset: int, like: str | None) -> list[Match]:
         wanted = offset + query.k
         hits = self._searcher().search(replace(query, k=wanted + WITHHELD_SPARE))
         uploads = self._home.ledger.uploads([*(hit.video_id for hit in hits[:wanted]), *([like] if like else [])])
