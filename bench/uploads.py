@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -77,12 +78,19 @@ def measured(folder: Path, clips: Sequence[Path], asked: argparse.Namespace) -> 
     with Library.open(home) as library:
         library.settle_space()
         _, key = Access(library.home.ledger).create(["uploads", "search"])
-    log = folder / "serve.log"
-    with serving(home, log, on_ray=asked.serve_ray) as url, backfilling(home, manifest) as backfill:
+    log, tasks = folder / "serve.log", folder / "tasks.log"
+    with serving(home, log, on_ray=asked.serve_ray) as url, backfilling(home, manifest, tasks) as backfill:
         wait_until_it_works(home, len(clips))
         handed = list(hand_in(url, key, clips, asked.uploads, backfill))
         still_runs = backfill.poll() is None
-    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    logged = {"served": log, "backfill": tasks}
+    lines = [
+        {"by": by, **json.loads(line)}
+        for by, file in logged.items()
+        for line in file.read_text().splitlines()
+        if line.startswith("{")
+    ]
+    worked = [line for line in lines if any(name.startswith("upload-") for name in line.get("videos", []))]
     beside = [one for one in handed if one.beside]
     slowest = max(handed, key=lambda one: one.searchable_after_s)
     home_again = Home.open(home)
@@ -97,7 +105,8 @@ def measured(folder: Path, clips: Sequence[Path], asked: argparse.Namespace) -> 
         "max_s": round(max((one.searchable_after_s for one in beside), default=0.0), 1),
         "job": {"id": job.job_id, "engine": job.engine, "videos": job.videos, "per_second": round(job.per_second, 2)},
         "slowest": slowest.video_id,
-        "log_of_slowest": [line for line in lines if slowest.video_id in json.dumps(line.get("videos", []))],
+        "analysed_by": dict(Counter(line["by"] for line in worked if line["event"] == "analysed")),
+        "log_of_slowest": [line for line in worked if slowest.video_id in line["videos"]],
     }
 
 
@@ -119,8 +128,9 @@ def serving(home: Path, log: Path, *, on_ray: bool) -> Iterator[str]:
 
 
 @contextmanager
-def backfilling(home: Path, manifest: Path) -> Iterator[subprocess.Popen[bytes]]:
+def backfilling(home: Path, manifest: Path, tasks: Path) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "service.cli", "backfill", "--manifest", str(manifest), "--ray", "local"]
+    command += ["--log", str(tasks)]
     with open(os.devnull, "w") as nowhere, subprocess.Popen(
         [*command, "--home", str(home)], stdout=nowhere, stderr=nowhere, cwd=Path(__file__).parents[1]
     ) as process:  # fmt: skip
@@ -178,7 +188,8 @@ def told(figures: dict[str, Any]) -> str:
         f"{figures['uploads']} uploads, {figures['beside_the_backfill']} of them ended while it ran",
         f"searchable after: median {figures['p50_s']} s, p95 {figures['p95_s']} s, longest {figures['max_s']} s "
         f"(wanted: p95 <= {WANTED_P95_S:g} s: {'pass' if figures['pass'] else 'SHORT'})",
-        f"the slowest was {figures['slowest']}; the worker's log of it:",
+        f"tasks that analysed uploads, by who ran them: {figures['analysed_by']}",
+        f"the slowest was {figures['slowest']}; the log of it:",
         *(f"  {json.dumps(line)}" for line in figures["log_of_slowest"]),
     ]
     return "\n".join(lines)

@@ -82,7 +82,7 @@ class Step:
     """Ids of its videos, which wait for a commit."""
     committed_ids: tuple[str, ...] = ()
     failed_ids: tuple[str, ...] = ()
-    """None where a manifest's lines failed, which have none."""
+    """Empty where lines of a manifest failed, which have no id."""
     video_s: float = 0.0
     """Length of the videos committed."""
     commit_s: float = 0.0

@@ -42,6 +42,7 @@ from service import report
 from service.display import shown
 from service.library import Backfill, EmptyLibrary, Library, Options, Summary, UnknownSpace, UnknownVideo
 from service.metrics import served
+from service.steps import written
 from service.watch import Watch
 
 OURS = 1
@@ -191,6 +192,9 @@ def ingest(
 @click.option("--sample", type=click.IntRange(1), help=f"Videos of an --estimate. Default: {SAMPLE}.")
 @click.option("--price", type=click.FloatRange(0), help=f"Of a core and hour. Default: {CORE_HOUR}.")
 @click.option("--metrics", metavar="[HOST:]PORT", help="Answer Prometheus there while it runs.")
+@click.option(
+    "--log", type=click.Path(path_type=Path, dir_okay=False), help="Append what each task did, as JSON lines."
+)
 @_working
 @_common
 def backfill(
@@ -207,6 +211,7 @@ def backfill(
     sample: int | None,
     price: float | None,
     metrics: str | None,
+    log: Path | None,
     home: Path | None,
     space: str | None,
     as_json: bool,
@@ -246,8 +251,9 @@ def backfill(
                 stop=stop,
             )
         else:
-            with served(metrics, listener.on_message) as meters:
-                heard = listener if meters is None else listener.beside(meters.on_work, meters.on_step)
+            with served(metrics, listener.on_message) as meters, written(log) as write:
+                heard = listener.beside(lambda pending: None, write)
+                heard = heard if meters is None else heard.beside(meters.on_work, meters.on_step)
                 ran = library.backfill(asked, options=options, listener=heard, stop=stop)
     if estimate:
         print(json.dumps(asdict(reckoned))) if as_json else report.estimate(reckoned)

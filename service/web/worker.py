@@ -32,6 +32,7 @@ from ingest.ray_token import ClusterRefused
 from ingest.sandbox import die_with_parent
 from service.library import Library, Options
 from service.metrics import Metrics
+from service.steps import lines_of
 from service.web.lines import log_to_stderr
 
 LOOK_EVERY_S = 0.5
@@ -103,12 +104,8 @@ class Worker:
 
     def _on_step(self, step: Step) -> None:
         self._meters.on_step(step)
-        if step.analysed or step.failed_ids:
-            line: dict[str, Any] = {"event": "analysed", "task": step.task, "videos": step.analysed}
-            failed = dict(zip(step.failed_ids, step.reasons, strict=True))
-            _log.info(json.dumps(line | ({"failed": failed} if failed else {})))
-        if step.committed_ids:
-            _log.info(json.dumps({"event": "committed", "videos": step.committed_ids, "s": round(step.commit_s, 3)}))
+        for line in lines_of(step):
+            _log.info(json.dumps(line))
         self._tell_if_due("working")
 
     def _erase(self) -> None:
