@@ -689,12 +689,13 @@ class Library:
 
     def _found_alone(self, query: Query, offset: int, like: str | None) -> list[Match]:
         wanted = offset + query.k
-        hits = self._searcher().search(replace(query, k=wanted + WITHHELD_SPARE))
-        uploads = self._home.ledger.uploads([*(hit.video_id for hit in hits[:wanted]), *([like] if like else [])])
+        hits = self._searcher().search(replace(query, k=wanted))
+        uploads = self._home.ledger.uploads([*(hit.video_id for hit in hits), *([like] if like else [])])
         if like and like not in uploads:
             raise UnknownVideo(f"no video {like!r} in {self.space.id}")
-        if not all(_is_public(uploads.get(hit.video_id)) for hit in hits[:wanted]):  # rarely, then others move up
-            uploads |= self._home.ledger.uploads([hit.video_id for hit in hits[wanted:]])
+        if not all(_is_public(uploads.get(hit.video_id)) for hit in hits):  # until the table has heard of it
+            hits = self._searcher().search(replace(query, k=wanted + WITHHELD_SPARE))
+            uploads |= self._home.ledger.uploads([hit.video_id for hit in hits])
         shown = [hit for hit in hits if _is_public(uploads.get(hit.video_id))][offset:wanted]
         glances = self._searcher().glances([hit.video_id for hit in shown])
         return [

@@ -84,6 +84,7 @@ def main(arguments: list[str]) -> None:
         timeout_keep_alive=75,
         http=Protocol,
         ws="none",
+        proxy_headers=False,  # nothing here asks where a request came from
     )
     listening = socket.socket(fileno=socket_fd)
     Server(config, ready_fd, draining).run(sockets=[listening])
