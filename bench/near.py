@@ -50,7 +50,8 @@ def main() -> None:
         recalls, took_s = [], []
         for i, ten in zip(drawn, best, strict=True):
             began = time.thread_time()
-            numbers = found.nearest(rows[i], K + 1 + SPARE)
+            numbers = found.nearest(rows[i], K + 1 + SPARE, found.generation)
+            assert numbers is not None
             took_s.append(time.thread_time() - began)
             recalls.append(len(ten & set(numbers.tolist())) / K)
         mean, low, high = interval(np.array(recalls), seed=SEED)

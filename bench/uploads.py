@@ -50,7 +50,7 @@ class Handed:
     video_id: str
     searchable_after_s: float
     beside: bool
-    """The backfill was running all the time."""
+    """The backfill was running when it was handed in."""
 
 
 def main() -> int:
@@ -64,7 +64,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         figures = measured(Path(folder), clips_in(asked.clips), asked)
     p95_s = float(np.percentile(figures["searchable_after_s"], 95)) if figures["searchable_after_s"] else float("inf")
-    figures |= {"p95_s": round(p95_s, 1), "wanted": {"p95_s": WANTED_P95_S}, "pass": p95_s <= WANTED_P95_S}
+    figures |= {
+        "p95_s": round(p95_s, 1),
+        "wanted": {"p95_s": WANTED_P95_S},
+        "pass": p95_s <= WANTED_P95_S and figures["beside_the_backfill"] == figures["uploads"],
+    }
     figures |= facts()
     print(json.dumps(figures) if asked.json else told(figures))
     return 0 if figures["pass"] else 1
@@ -158,6 +162,7 @@ def hand_in(
     rng = np.random.default_rng(SEED)
 
     def one(number: int) -> Handed:
+        beside = backfill.poll() is None  # when it is handed in: who is kept waiting until its end counts too
         tail = (16).to_bytes(4, "big") + b"free" + b"up" + number.to_bytes(6, "big")
         data = clips[number % len(clips)].read_bytes() + tail
         began = time.monotonic()
@@ -169,7 +174,7 @@ def hand_in(
                 time.sleep(LOOK_EVERY_S)
                 state = firstlook.state(state.video_id)
         took_s = time.monotonic() - began
-        return Handed(video_id=state.video_id, searchable_after_s=took_s, beside=backfill.poll() is None)
+        return Handed(video_id=state.video_id, searchable_after_s=took_s, beside=beside)
 
     with ThreadPoolExecutor(count) as pool:
         futures = []
@@ -185,7 +190,7 @@ def told(figures: dict[str, Any]) -> str:
     job = figures["job"]
     lines += [
         f"\nbackfill {job['id']}, on {job['engine']}: {job['videos']} videos, {job['per_second']} a second",
-        f"{figures['uploads']} uploads, {figures['beside_the_backfill']} of them ended while it ran",
+        f"{figures['uploads']} uploads, {figures['beside_the_backfill']} of them handed in while it ran",
         f"searchable after: median {figures['p50_s']} s, p95 {figures['p95_s']} s, longest {figures['max_s']} s "
         f"(wanted: p95 <= {WANTED_P95_S:g} s: {'pass' if figures['pass'] else 'SHORT'})",
         f"tasks that analysed uploads, by who ran them: {figures['analysed_by']}",

@@ -396,9 +396,8 @@ class Ledger:
     def uploads(self, video_ids: Sequence[str]) -> dict[str, Upload]:
         """The latest revision of each of these that there is."""
         with self._read() as connection:
-            found = connection.execute(_REVISIONS, {"video_ids": video_ids})
-            newest = {video_id: (revision, body) for video_id, revision, body in found}
-        return {video_id: _upload(revision, body) for video_id, (revision, body) in newest.items()}
+            found = connection.execute(_LATEST, {"video_ids": video_ids}).all()
+        return {video_id: _upload(revision, body) for video_id, revision, body in found}
 
     def up_to_date(self, video_ids: Sequence[str], space_id: str) -> dict[str, Standing]:
         """Where those of these stand that the space knows in their latest revision."""
@@ -923,10 +922,14 @@ _WAITING = {"state": "waiting", "owner": None, "leased_until_s": None}
 _PENDING = ("waiting", "leased")
 _FILE = tuple(_files.c[name] for name in SeenFile.__slots__)
 _ITEM = tuple(_items.c[name] for name in Item.__slots__)
-_REVISIONS = (
+_of = _uploads.alias()
+_LATEST = (
     sql.select(_uploads.c.video_id, _uploads.c.revision, _uploads.c.body)
     .where(_uploads.c.video_id.in_(sql.bindparam("video_ids", expanding=True)))
-    .order_by(_uploads.c.revision)
+    .where(
+        _uploads.c.revision
+        == sql.select(sql.func.max(_of.c.revision)).where(_of.c.video_id == _uploads.c.video_id).scalar_subquery()
+    )
 )
 """Made once: every answer of a server asks it."""
 _STANDING = (_items.c.video_id, _items.c.state, _items.c.partial, _items.c.revision)

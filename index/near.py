@@ -2,13 +2,15 @@
 
 Rows lie in lists around centres, as whole numbers of 8 bits, and a query looks through the lists nearest to it (IVF
 with a scalar quantizer; faiss does it). What it finds is scored exactly afterwards, so all that it can do wrong is to
-miss a row. Rows come and go by blocks that never change, each under numbers of its own.
+miss a row; it misses few where the query weighs its parts as the rows do, and many where it does not, since the parts
+decide in which list a row lies. Rows come and go by blocks that never change, each under numbers of its own.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import faiss
 import numpy as np
@@ -36,7 +38,6 @@ class Near:
 
     def __init__(self, blocks: Mapping[str, NDArray[np.float32]], scale: NDArray[np.float32]) -> None:
         self._scale = scale
-        faiss.omp_set_num_threads(1)  # of whoever asks: answers come beside each other
         self._made_for = sum(map(len, blocks.values()))
         lists = int(LISTS_PER_ROOT * self._made_for**0.5)
         dim = len(scale)
@@ -48,15 +49,21 @@ class Near:
         self._lock = threading.Lock()
         self._firsts: dict[str, tuple[int, int]] = {}
         self._next = 0
+        self.generation = 0
+        """Counts the times that rows came or went: numbers are good for one of them."""
         self.keep(blocks)
 
     def is_outgrown(self, rows: int) -> bool:
         """Whether a new one is better for so many rows."""
-        return rows > OUTGROWN * self._made_for or self._next > OUTGROWN * max(rows, self._made_for)
+        return rows > OUTGROWN * self._made_for
 
     def keep(self, blocks: Mapping[str, NDArray[np.float32]]) -> None:
         """Take in the blocks that are new, and leave out those that are gone."""
         with self._lock:
+            self.generation += 1
+            if self._next > OUTGROWN * max(self._made_for, sum(map(len, blocks.values()))):
+                self._index.reset()  # of rows; the centres stay
+                self._firsts, self._next = {}, 0
             for key in [key for key in self._firsts if key not in blocks]:
                 first, count = self._firsts.pop(key)
                 self._index.remove_ids(faiss.IDSelectorRange(first, first + count))
@@ -71,19 +78,25 @@ class Near:
         return np.array([self._firsts.get(key, (-1, 0))[0] for key in keys], dtype=np.int64)
 
     def nearest(
-        self, query: NDArray[np.float32], count: int, among: NDArray[np.uint8] | None = None
-    ) -> NDArray[np.int64]:
+        self, query: NDArray[np.float32], count: int, generation: int, among: NDArray[np.uint8] | None = None
+    ) -> NDArray[np.int64] | None:
         """Numbers of at most `count` rows with the largest dot products, best first.
 
         Args:
             query: (dim,).
+            generation: that the caller's numbers are of.
             among: a bit a number, the lowest first, set for those that may be found; None: all may.
+
+        Returns:
+            None: rows have come or gone since, and the caller's numbers are of others.
         """
-        asked = faiss.SearchParametersIVF()
-        asked.nprobe = self._index.nprobe
+        said: dict[str, Any] = {"nprobe": self._index.nprobe}
         if among is not None:
-            asked.sel = faiss.IDSelectorBitmap(among)  # type: ignore[call-arg,arg-type]  # its stubs are those of C++
+            said["sel"] = faiss.IDSelectorBitmap(among)  # type: ignore[call-arg,arg-type]  # its stubs are those of C++
+        asked = faiss.SearchParametersIVF(**said)
         with self._lock:
+            if generation != self.generation:
+                return None
             _, found = self._index.search(query[None], count, params=asked)
         return np.asarray(found[0][found[0] >= 0])
 

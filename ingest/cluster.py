@@ -203,11 +203,15 @@ class RayCrew:
                 f"{self._pools.gpus:g} GPU and {self._pools.cpus:g} CPU, and Ray has {_resources()}"
             )
 
-    def layers(self) -> Mapping[str, bool | str]:
-        """The layers of the decoders' sandbox, as one worker has them: True, or why not."""
+    def layers(self, stop: Event) -> Mapping[str, bool | str]:
+        """The layers of the decoders' sandbox, as one worker has them: True, or why not. Empty where it was stopped."""
         asking: Any = layers
-        found: Mapping[str, bool | str] = ray.get(asking.remote(self._kit))
-        return found
+        asked = [asking.remote(self._kit)]
+        while not stop.is_set():
+            if ray.wait(asked, timeout=LISTEN_S)[0]:
+                found: Mapping[str, bool | str] = ray.get(asked[0])
+                return found
+        return {}
 
     def submit(self, chunk: Sequence[Claimed]) -> Future[Outcome]:
         return asyncio.run_coroutine_threadsafe(self._analyse(chunk), self._loop)

@@ -228,6 +228,8 @@ def backfill(
         raise click.UsageError("--workers is of this machine; on a cluster --decoders says how many decode")
     if not estimate and (sample, price) != (None, None):
         raise click.UsageError("--sample and --price are of an --estimate")
+    if estimate and log:
+        raise click.UsageError("--estimate does nothing that --log could write down")
     asked = Backfill(
         manifest=manifest,
         where=where,

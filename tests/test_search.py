@@ -406,6 +406,58 @@ def test_neighbourhoods_follow_what_is_written_changed_and_deleted(tmp_path: Pat
     check()
 
 
+def test_what_neighbourhoods_would_miss_is_scored_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("index.search.ROWS_MIN", 500)
+    monkeypatch.setattr("index.search.FEW_ROWS", 350)  # those without a picture, not those without sound
+    rng = np.random.default_rng(24)
+    centres = [rng.standard_normal((30, dim)) for dim in WIDE.dims.values()]
+
+    def drawn(left_out: str = "") -> dict[str, Any]:
+        """Each modality around a centre of its own."""
+        parts = {n: unit(*(c[rng.integers(30)] + 0.3 * rng.standard_normal(c.shape[1])))
+                 for n, c in zip(WIDE.dims, centres, strict=True)}  # fmt: skip
+        return {name: part for name, part in parts.items() if name != left_out}
+
+    table = VideoTable.open(tmp_path, WIDE)
+    rows = {f"v{i:04}": drawn("vision" if i % 9 == 0 else "sound" if i % 7 == 0 else "") for i in range(3_000)}
+    table.upsert(
+        [video(name, vectors, space=WIDE, caption="common" if i % 10 == 0 else "", language="de" if i % 4 else "en")
+         for i, (name, vectors) in enumerate(rows.items())]
+    )  # fmt: skip
+    near, whole = Searcher(table, kept_rows=10_000), Searcher(table)
+    shares = []
+    for _ in range(20):
+        query = drawn()
+        for asked in (
+            Query(vectors={"vision": query["vision"]}),
+            Query(vectors={"text": query["text"], "sound": query["sound"]}),
+            Query(vectors=query, weights={"vision": 1.0, "text": 3.0}),
+            Query(vectors=query, words="common"),
+            Query(vectors=query, where=parse("language = 'en'")),
+        ):
+            assert near.search(asked) == whole.search(asked)
+        plain = Query(vectors=query)
+        shares.append(len({*ids(near.search(plain))} & {*ids(whole.search(plain))}) / 10)
+    assert near._near is not None
+    assert np.mean(shares) > 0.9
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_a_commit_while_a_search_is_under_way_spoils_it_not(tmp_path: Path) -> None:
+    rng = np.random.default_rng(25)
+    rows = {f"v{i:04}": random_vectors(rng) for i in range(800)}
+    table = VideoTable.open(tmp_path, WIDE)
+    table.upsert([video(name, vectors, space=WIDE) for name, vectors in rows.items()])
+    near = Searcher(table, kept_rows=10_000)
+    query = Query(vectors={n: unit(*rng.standard_normal(d)) for n, d in WIDE.dims.items()})
+    before = near.search(query)
+    old, there = near._rows, near._near
+    assert old is not None
+    assert there is not None
+    there.keep({})  # somebody else's commit has changed every file of rows since
+    assert near.search(query) == before
+
+
 def test_looking_through_an_eighth_of_the_lists_misses_next_to_nothing_where_there_are_clusters() -> None:
     rng = np.random.default_rng(23)
     centres = rng.standard_normal((200, 64))
@@ -415,5 +467,5 @@ def test_looking_through_an_eighth_of_the_lists_misses_next_to_nothing_where_the
     shares = []
     for row in rows[::500]:
         best = set(np.argsort(-(rows @ row))[:10].tolist())
-        shares.append(len(best & set(near.nearest(row, 60).tolist())) / 10)
+        shares.append(len(best & set(near.nearest(row, 60, near.generation).tolist())) / 10)
     assert np.mean(shares) > 0.95

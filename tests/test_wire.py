@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -29,7 +30,7 @@ class App:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.state = SimpleNamespace(room=Room(), meters=Meters(self.registry))
+        self.state = SimpleNamespace(room=Room(), meters=Meters(self.registry), draining=asyncio.Event())
         self.asked = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -96,11 +97,11 @@ def test_what_changes_something_or_watches_us_is_never_refused_here(app: tuple[A
     served.state.room.is_full = True
     line = Line(port)
     for method, path in (
-        ("GET", "/healthz"), ("GET", "/metrics"), ("GET", "/"), ("GET", "/static/main.js"),
+        ("GET", "/healthz"), ("GET", "http://x/healthz"), ("GET", "/metrics"), ("GET", "/"), ("GET", "/static/main.js"),
         ("GET", "/v1/videos/a/original"), ("POST", "/v1/uploads"), ("PATCH", "/v1/videos/a"),
     ):  # fmt: skip
         assert line.ask(method, path)[0] == 200, path
-    assert served.asked == 7
+    assert served.asked == 8
 
 
 def test_an_old_connection_ends_with_its_refusal(app: tuple[App, int]) -> None:

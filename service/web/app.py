@@ -80,7 +80,7 @@ def create_app(doors: Doors, draining: asyncio.Event | None = None, meters: Mete
     app.add_exception_handler(Exception, _on_bug)
     doors.registry.register(operate.LibraryFigures(doors))
     draining, meters = draining or asyncio.Event(), meters or Meters(doors.registry)
-    app.state.meters, app.state.room = meters, Room(doors.settings, meters)
+    app.state.meters, app.state.room, app.state.draining = meters, Room(doors.settings, meters), draining
     app.add_middleware(
         Guard,
         access=doors.access,

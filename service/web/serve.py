@@ -98,6 +98,8 @@ class _Process:
     until_s: float
     """By then it has to be ready; and when it was told to end, by then it has to have ended."""
     letter: str
+    gauges: Path | None = None
+    """Where it says what it has in hand; whoever died there has nothing in hand any more."""
     """Of the file that it counts in."""
 
     def is_alive(self) -> bool:
@@ -277,7 +279,9 @@ class Parent:
                 raise
             finally:
                 os.close(says_ready)
-            return _Process(process=process, ready_fd=ready, until_s=time.monotonic() + READY_S, letter=letter)
+            gauges = self._counts / f"gauge_livesum_{number}{letter}.db"
+            until_s = time.monotonic() + READY_S
+            return _Process(process=process, ready_fd=ready, until_s=until_s, letter=letter, gauges=gauges)
 
         return start
 
@@ -316,6 +320,8 @@ class Parent:
             self._forget(one)
 
     def _forget(self, gone: _Process) -> None:
+        if gone.gauges is not None:
+            gone.gauges.unlink(missing_ok=True)
         if (ours := self._lifelines.pop(gone.process.pid, None)) is not None:
             os.close(ours)
 

@@ -18,6 +18,7 @@ import secrets
 from datetime import UTC, datetime
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.web.guard import full, is_queued
@@ -83,7 +84,8 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._stop_waiting()
-        self._is_shed = self.config.app.state.room.is_full and self._may_be_shed()  # type: ignore[union-attr]
+        state = self.config.app.state  # type: ignore[union-attr]
+        self._is_shed = state.room.is_full and not state.draining.is_set() and self._may_be_shed()
         if self._is_shed:
             self._shed()
         else:
@@ -126,7 +128,7 @@ class Protocol(HttpToolsProtocol):
     def _may_be_shed(self) -> bool:
         """Nothing comes behind it, nobody before it waits for an answer, and the guard would refuse it, too."""
         is_next = self.cycle is None or self.cycle.response_complete
-        path = self.url.partition(b"?")[0].decode("ascii", "replace")
+        path = (httptools.parse_url(self.url).path or b"").decode("ascii", "replace")
         return is_next and self.parser.get_method() == b"GET" and is_queued("GET", path)
 
     def _shed(self) -> None:
