@@ -443,7 +443,11 @@ def serve(
     port = listening.getsockname()[1]
     known = Settings()
     settings = known.model_copy(
-        update={"hosts": (*known.hosts, *map(as_host, (host, *names))), "stores": tuple(stores), "secure": behind_tls}
+        update={
+            "hosts": tuple(dict.fromkeys([*known.hosts, *map(as_host, (host, *names))])),
+            "stores": tuple(stores),
+            "secure": behind_tls,
+        }
     )
     asked = Asked(
         home=folder,
@@ -480,6 +484,8 @@ def watch(place: str, every: float, space: str | None, home: Path | None) -> Non
     def tell(new: Set[str]) -> None:
         print(f"{len(new)} new in {place}", file=sys.stderr)
 
+    if "://" not in place and not Path(place).is_dir():
+        raise click.UsageError(f"a folder or a URL is wanted, and {place} is none")
     with Library.open(home, space=space) as library, _stoppable() as stop:
         library.settle_space()
         Watch(place, library.home, library.space.id).run(stop, every_s=every, on_new=tell)

@@ -233,7 +233,9 @@ def status(counts: Mapping[str, Any]) -> None:
         console.print(f"  {counts[name]:8} {name}")
     for reason, count in counts["reasons"].items():
         console.print(f"           {count:6} {reason}")
-    if counts["rows"] != counts["videos"] and not counts["pending"]:
+    if counts["rows"] > counts["videos"] and not counts["pending"]:
+        console.print(f"  the table holds {counts['rows']} rows: what was erased leaves it within minutes")
+    if counts["rows"] < counts["videos"] and not counts["pending"]:
         console.print(f"  the table holds {counts['rows']} rows: run firstlook ingest, which makes the lost ones again")
     others = [space for space in counts["spaces"] if space != counts["space"]]
     if others:

@@ -69,6 +69,8 @@ class Watch:
     def _settled_files(self) -> Iterator[Source | Failure]:
         for found in discover([self._place]):
             if isinstance(found, Failure):
+                if found.reason == "no_files":  # as it should be, most of the time
+                    continue
                 if found.uri not in self._failed:  # told once, not at each look
                     self._failed.add(found.uri)
                     yield found

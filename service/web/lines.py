@@ -18,9 +18,10 @@ class AsLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         said = record.getMessage()
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
         if record.name.startswith("firstlook") and not record.exc_info:
-            return said
-        line = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": "said", "by": record.name}
+            return said if said.startswith('{"at"') else f'{{"at": "{at}", {said[1:]}'
+        line = {"at": at, "event": "said", "by": record.name}
         line |= {"level": record.levelname.lower(), "text": said.strip()}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
