@@ -2,7 +2,7 @@
 
 `Upload` is what a creator handed in, `Analysis` is what its bytes say in one space, `Video` is the row of the index
 made of both, `Failure` is an upload that did not become a row, and why. Every upload ends as exactly one `Video` or
-one `Failure`.
+one `Failure`. `Event` is something that a viewer did, and `Impression` a place in a feed that a video was given.
 """
 
 from __future__ import annotations
@@ -274,6 +274,95 @@ class Failure:
     detail: str
     """One line for a person: what came and what was wanted, with the line number where a manifest named it."""
     attempts: int = 1
+
+
+EVENT_KINDS = (
+    "impression",  # it came on the screen; that alone counts as seen
+    "view",
+    "scroll",
+    "pause",
+    "replay",
+    "skip",
+    "like",
+    "unlike",
+    "share",
+    "comment",
+    "save",
+    "unsave",
+    "follow",
+    "unfollow",
+    "not_interested",
+    "report",
+    "block",
+    "unblock",
+    "search",
+    "session",
+    "dial",
+)
+"""Everything that a viewer does is one of these; what he sets his feed to is a `dial`."""
+
+SLOTS = ("rank", "explore", "fresh", "uniform")
+"""Why a video has its place: its score, what is next to the viewer's interests, its first look, or a fair die."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that a viewer did, as the app tells it. Appended to the behaviour log, and never changed."""
+
+    event_id: str
+    """The app's; the same id is the same event, however often it comes."""
+    kind: str
+    """One of `EVENT_KINDS`."""
+    viewer_id: str
+    time_s: float
+    """When it happened, seconds since 1970, UTC. It may come late and out of order."""
+    session_id: str = ""
+    surface: str = "feed"
+    """Where in the app: `feed`, `profile`, `search`, …"""
+    video_id: str | None = None
+    impression_id: str | None = None
+    """The place in a feed that it happened at; None elsewhere."""
+    watch_s: float = 0.0
+    """Of a view: seconds watched in all its loops."""
+    loops: int = 0
+    """Of a view: how often it began again from the start."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Of a search its `query`; of a follow and a block whom (`creator_id`); of a dial `action` and `target`."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in EVENT_KINDS:
+            raise ValueError(f"an event's kind is one of {', '.join(EVENT_KINDS)}; got {self.kind!r}")
+        if not self.event_id or not self.viewer_id:
+            raise ValueError(f"an event wants event_id and viewer_id, got {self.event_id!r} and {self.viewer_id!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Impression:
+    """A place in a feed that a video was given: by which source, in which kind of slot, with what probability."""
+
+    impression_id: str
+    slate_id: str
+    """The page that it is part of."""
+    viewer_id: str
+    video_id: str
+    time_s: float
+    """When it was served, seconds since 1970, UTC."""
+    session_id: str = ""
+    position: int
+    """From the top of the page, 0 first."""
+    source: str
+    slot: str
+    """One of `SLOTS`."""
+    propensity: float
+    """Probability that the policy gave this video this place, 0 < p <= 1."""
+    score: float
+    reasons: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.slot not in SLOTS:
+            raise ValueError(f"a slot is one of {', '.join(SLOTS)}; got {self.slot!r}")
+        if not 0 < self.propensity <= 1:
+            raise ValueError(f"a propensity lies above 0 and up to 1, got {self.propensity}")
 
 
 def canonical_json(value: Any) -> str:
