@@ -44,7 +44,7 @@ class Near:
         self._index = faiss.IndexIVFScalarQuantizer(
             faiss.IndexFlatIP(dim), dim, lists, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
         )
-        self._index.nprobe = max(1, round(LOOKED_THROUGH * lists))
+        self._lists = lists
         self._index.train(_some(list(blocks.values()), TRAINED_ON * lists) * scale)
         self._lock = threading.Lock()
         self._firsts: dict[str, tuple[int, int]] = {}
@@ -78,7 +78,12 @@ class Near:
         return np.array([self._firsts.get(key, (-1, 0))[0] for key in keys], dtype=np.int64)
 
     def nearest(
-        self, query: NDArray[np.float32], count: int, generation: int, among: NDArray[np.uint8] | None = None
+        self,
+        query: NDArray[np.float32],
+        count: int,
+        generation: int,
+        among: NDArray[np.uint8] | None = None,
+        share: float = LOOKED_THROUGH,
     ) -> NDArray[np.int64] | None:
         """Numbers of at most `count` rows with the largest dot products, best first.
 
@@ -86,11 +91,12 @@ class Near:
             query: (dim,).
             generation: that the caller's numbers are of.
             among: a bit a number, the lowest first, set for those that may be found; None: all may.
+            share: of the lists, how many are looked through.
 
         Returns:
             None: rows have come or gone since, and the caller's numbers are of others.
         """
-        said: dict[str, Any] = {"nprobe": self._index.nprobe}
+        said: dict[str, Any] = {"nprobe": max(1, round(share * self._lists))}
         if among is not None:
             said["sel"] = faiss.IDSelectorBitmap(among)  # type: ignore[call-arg,arg-type]  # its stubs are those of C++
         asked = faiss.SearchParametersIVF(**said)

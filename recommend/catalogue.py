@@ -1,0 +1,304 @@
+"""Every video that may be recommended, as columns in memory.
+
+A video is its *place*, the number of its row here: places only ever grow, a change stays where it was, and a video
+that is gone keeps its place and is no longer shown. Places and codes are good for one process; what is kept on a disk
+names ids.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.near import ROWS_MIN, Near
+
+UNKNOWN = -1
+"""The place or code of what is not there."""
+BLOCK_ROWS = 16_384
+"""Rows that the neighbourhoods take in at once; a changed row takes its block out and in again."""
+LOOKED_THROUGH = 0.03
+"""The share of the neighbourhoods that is looked through. A search wants the best ten and looks through an eighth;
+a source wants some hundred good ones, and misses of them are made up for by the others."""
+_FIRST_ROWS = 1_024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Entry:
+    """What a feed has to know of one video."""
+
+    video_id: str
+    vector: NDArray[np.float32]  # (dim,), the fused vector; any length but zero
+    creator_id: str | None = None
+    sound_id: str | None = None
+    category: str | None = None
+    category_confidence: float = 0.0
+    language: str | None = None
+    hashtags: tuple[str, ...] = ()
+    duration_s: float = 0.0
+    uploaded_s: float = 0.0
+    """Seconds since 1970, UTC."""
+    content_sha256: str = ""
+    shown: bool = True
+    """Public, and not erased."""
+    flagged: bool = False
+    """Its caller said that no feed may show it."""
+
+
+class Codes:
+    """Names and the numbers that stand for them in columns, from 0 on in order of first appearance."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self.names: list[str] = []
+        self._of: dict[str, int] = {}
+        for name in names:
+            self.code(name)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def code(self, name: str | None) -> int:
+        """The code of a name, a new one where it is new; None is `UNKNOWN`."""
+        if name is None:
+            return UNKNOWN
+        code = self._of.setdefault(name, len(self.names))
+        if code == len(self.names):
+            self.names.append(name)
+        return code
+
+    def find(self, name: str | None) -> int:
+        """The code of a name; `UNKNOWN` where it has none."""
+        return UNKNOWN if name is None else self._of.get(name, UNKNOWN)
+
+    def name(self, code: int) -> str | None:
+        return self.names[code] if code >= 0 else None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Columns:
+    """Room for more rows than there are, so that one more costs one row."""
+
+    vectors: NDArray[np.float32]
+    creator: NDArray[np.int32]
+    sound: NDArray[np.int32]
+    category: NDArray[np.int32]
+    language: NDArray[np.int32]
+    category_confidence: NDArray[np.float32]
+    duration_s: NDArray[np.float64]
+    uploaded_s: NDArray[np.float64]
+    content: NDArray[np.int64]
+    shown: NDArray[np.bool_]
+    flagged: NDArray[np.bool_]
+
+    @classmethod
+    def with_room(cls, rows: int, dim: int) -> _Columns:
+        codes = {name: np.full(rows, UNKNOWN, np.int32) for name in ("creator", "sound", "category", "language")}
+        return cls(
+            vectors=np.zeros((rows, dim), np.float32),
+            **codes,
+            category_confidence=np.zeros(rows, np.float32),
+            duration_s=np.zeros(rows),
+            uploaded_s=np.zeros(rows),
+            content=np.full(rows, UNKNOWN, np.int64),
+            shown=np.zeros(rows, np.bool_),
+            flagged=np.zeros(rows, np.bool_),
+        )
+
+
+_COLUMNS = frozenset(field.name for field in fields(_Columns))
+
+
+class Catalogue:
+    """Columns of all videos; one thread writes, and any number read.
+
+    Args:
+        parts: modality -> where it lies in a vector, so that a distance can be taken by modality.
+        categories: names of the content types, in the order of their codes.
+    """
+
+    vectors: NDArray[np.float32]  # (n, dim), unit rows
+    creator: NDArray[np.int32]  # (n,), codes, `UNKNOWN` where there is none; so the next three
+    sound: NDArray[np.int32]
+    category: NDArray[np.int32]
+    language: NDArray[np.int32]
+    category_confidence: NDArray[np.float32]  # (n,), 0..1
+    duration_s: NDArray[np.float64]  # (n,)
+    uploaded_s: NDArray[np.float64]  # (n,), since 1970
+    content: NDArray[np.int64]  # (n,), the same number: the same bytes
+    shown: NDArray[np.bool_]  # (n,)
+    flagged: NDArray[np.bool_]  # (n,)
+
+    def __init__(self, parts: Mapping[str, slice], categories: Sequence[str]) -> None:
+        self.parts, self.categories = dict(parts), tuple(categories)
+        self.video_ids: list[str] = []
+        self.hashtags: list[tuple[str, ...]] = []
+        self.codes = {name: Codes() for name in ("creator", "sound", "language")} | {"category": Codes(categories)}
+        self.of_creator: dict[int, list[int]] = {}
+        """Creator code -> places of his videos, in the order in which they came."""
+        self.of_hashtag: dict[str, list[int]] = {}
+        self.version = 0
+        """Counts the changes."""
+        self._columns = _Columns.with_room(_FIRST_ROWS, max((part.stop for part in self.parts.values()), default=0))
+        self._place_of: dict[str, int] = {}
+        self._content_of: dict[str, int] = {}
+        self._near: Near | None = None
+        self._near_places: NDArray[np.intp] = np.empty(0, np.intp)
+        self._near_version = -1
+        self._block_versions: dict[int, int] = {}
+        self._lock = threading.RLock()
+
+    def __len__(self) -> int:
+        return len(self.video_ids)
+
+    def __getattr__(self, name: str) -> Any:
+        """A column, as long as there are videos."""
+        if name in _COLUMNS:
+            return getattr(self._columns, name)[: len(self.video_ids)]
+        raise AttributeError(f"a catalogue has no {name!r}")
+
+    @property
+    def dim(self) -> int:
+        return int(self._columns.vectors.shape[1])
+
+    def place_of(self, video_id: str | None) -> int:
+        return UNKNOWN if video_id is None else self._place_of.get(video_id, UNKNOWN)
+
+    def places_of(self, video_ids: Iterable[str]) -> NDArray[np.intp]:
+        """(m,) places; ids that are not here are left out."""
+        found = (self._place_of.get(video_id, UNKNOWN) for video_id in video_ids)
+        return np.array([place for place in found if place >= 0], dtype=np.intp)
+
+    # Changing --------------------------------------------------------------------------------------------------------
+
+    def put(self, entries: Iterable[Entry]) -> None:
+        """Take in videos, or what has changed of them.
+
+        Raises:
+            ValueError: a vector of another size, or of no length, or a category that there is not.
+        """
+        with self._lock:
+            for entry in entries:
+                self._put(entry)
+            self.version += 1
+
+    def withdraw(self, video_ids: Iterable[str]) -> None:
+        """Show these no more: erased, or private now. Their places stay theirs."""
+        with self._lock:
+            places = self.places_of(video_ids)
+            self._columns.shown[places] = False
+            self.version += 1
+
+    def _put(self, entry: Entry) -> None:
+        length = float(np.linalg.norm(entry.vector))
+        if entry.vector.shape != (self.dim,) or not 0 < length < np.inf:
+            raise ValueError(
+                f"{entry.video_id}: a vector of shape ({self.dim},) and a length is wanted, "
+                f"got {entry.vector.shape}, length {length:.4g}"
+            )
+        if entry.category is not None and self.codes["category"].find(entry.category) == UNKNOWN:
+            raise ValueError(
+                f"{entry.video_id}: no category {entry.category!r}; there are {', '.join(self.categories)}"
+            )
+        place = self._place_of.get(entry.video_id, UNKNOWN)
+        if place == UNKNOWN:
+            place = self._new_place(entry.video_id)
+        columns = self._columns
+        self._file(place, entry)
+        columns.vectors[place] = entry.vector / length
+        columns.sound[place] = self.codes["sound"].code(entry.sound_id)
+        columns.category[place] = self.codes["category"].find(entry.category)
+        columns.language[place] = self.codes["language"].code(entry.language)
+        columns.category_confidence[place] = entry.category_confidence
+        columns.duration_s[place] = entry.duration_s
+        columns.uploaded_s[place] = entry.uploaded_s
+        columns.content[place] = self._content_of.setdefault(
+            entry.content_sha256 or entry.video_id, len(self._content_of)
+        )
+        columns.shown[place] = entry.shown
+        columns.flagged[place] = entry.flagged
+        block = place // BLOCK_ROWS
+        self._block_versions[block] = self._block_versions.get(block, -1) + 1
+
+    def _new_place(self, video_id: str) -> int:
+        place = len(self.video_ids)
+        room = len(self._columns.shown)
+        if place == room:
+            old, self._columns = self._columns, _Columns.with_room(2 * room, self.dim)
+            for name in _COLUMNS:
+                getattr(self._columns, name)[:room] = getattr(old, name)
+        self.hashtags.append(())
+        self._place_of[video_id] = place
+        self.video_ids.append(video_id)  # last: a reader takes its length from here
+        return place
+
+    def _file(self, place: int, entry: Entry) -> None:
+        """Keep the lists by creator and hashtag right."""
+        before, creator = int(self._columns.creator[place]), self.codes["creator"].code(entry.creator_id)
+        if before != creator:
+            if before >= 0:
+                self.of_creator[before].remove(place)
+            if creator >= 0:
+                self.of_creator.setdefault(creator, []).append(place)
+            self._columns.creator[place] = creator
+        for hashtag in set(self.hashtags[place]) - set(entry.hashtags):
+            self.of_hashtag[hashtag].remove(place)
+        for hashtag in set(entry.hashtags) - set(self.hashtags[place]):
+            self.of_hashtag.setdefault(hashtag, []).append(place)
+        self.hashtags[place] = entry.hashtags
+
+    # Asking ----------------------------------------------------------------------------------------------------------
+
+    def nearest(self, queries: NDArray[np.float32], count: int) -> list[NDArray[np.intp]]:
+        """The places whose vectors are most like each query, best first.
+
+        Exact up to `ROWS_MIN` videos; by neighbourhoods beyond, where a few may be missed.
+
+        Args:
+            queries: (q, dim).
+            count: how many are wanted a query; at most so many come.
+        """
+        if not len(queries) or not len(self):
+            return [np.empty(0, np.intp) for _ in queries]
+        near = self._neighbourhoods()
+        if near is None:
+            products = self.vectors @ queries.T  # (n, q)
+            return [_largest(products[:, i], count) for i in range(len(queries))]
+        found = []
+        for query in queries:
+            numbers = near[0].nearest(query, count, near[0].generation, share=LOOKED_THROUGH)
+            places = near[1][numbers] if numbers is not None else np.empty(0, np.intp)
+            found.append(places)
+        return found
+
+    def _neighbourhoods(self) -> tuple[Near, NDArray[np.intp]] | None:
+        """The neighbourhoods, and the place of each of their numbers; None: few videos do without."""
+        if len(self) < ROWS_MIN:
+            return None
+        with self._lock:
+            if self._near is None or self._near_version != self.version:
+                blocks = {f"{block}:{self._block_versions[block]}": rows for block, rows in self._blocks()}
+                if self._near is None or self._near.is_outgrown(len(self)):
+                    self._near = Near(blocks, np.ones(self.dim, np.float32))
+                else:
+                    self._near.keep(blocks)
+                firsts = self._near.firsts(list(blocks))
+                places = np.full(int(firsts.max()) + BLOCK_ROWS, UNKNOWN, np.intp)
+                for (block, rows), first in zip(self._blocks(), firsts, strict=True):
+                    places[first : first + len(rows)] = np.arange(len(rows)) + block * BLOCK_ROWS
+                self._near_places, self._near_version = places, self.version
+            return self._near, self._near_places
+
+    def _blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        for start in range(0, len(self), BLOCK_ROWS):
+            yield start // BLOCK_ROWS, self.vectors[start : start + BLOCK_ROWS]
+
+
+def _largest(scores: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+    """Places of the largest, best first; of equal ones the lowest place first."""
+    count = min(count, len(scores))
+    some = np.argpartition(-scores, count - 1)[:count] if count < len(scores) else np.arange(len(scores))
+    return np.asarray(some[np.lexsort((some, -scores[some]))], dtype=np.intp)

@@ -1,0 +1,433 @@
+"""What is known of a viewer: a fold of what he did, in the order in which the log took it in.
+
+The same records give the same state, bit for bit, on whichever machine process folds them; so a state is kept as a
+snapshot with the place in the log that it stands for, and what came since is folded onto it. Everything in it fades or
+is bounded: a viewer of ten years takes as much room as one of ten days.
+
+Interests are kept at two speeds. `short` is a sum of what was watched that halves every two hours: what he is after
+now. `centroids` are running means of what he likes, each for one interest, that halve over weeks: who he is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from index.records import Event, Impression, canonical_json
+from recommend.catalogue import UNKNOWN, Catalogue
+from recommend.counts import COMPLETE, FOLLOW, IMPRESSION, LIKE, LONG_VIEW, NEGATIVE, SHARE, SIGNALS
+from recommend.labels import complete, long_view, short_play
+
+SHORT_S = 2 * 3_600.0
+"""Half-life of the short-term vector."""
+LONG_S = 21 * 86_400.0
+"""Half-life of centroids and affinities."""
+CENTROIDS = 8
+JOINS_AT = 0.45
+"""A liked video joins the interest whose centroid has this cosine with it or more, and founds a new one otherwise."""
+INTERESTED_AT = 0.9
+"""From this strength on a video shapes the long-term interests."""
+RECENT, SEEN, SERVED, EXEMPLARS, AFFINITIES, HIDDEN = 64, 2_000, 1_000, 4, 256, 2_000
+"""How many of each are kept; those touched longest ago go first."""
+SESSION_GAP_S = 1_800.0
+"""Whoever comes back after so long begins another session, where the app does not say."""
+KNOWN_AT = 3.0
+"""Liking of so much in all, and a viewer is of the segment of the category that he likes most."""
+
+STRENGTHS: Mapping[str, float] = {
+    "like": 2.0, "unlike": -2.0, "share": 3.0, "comment": 1.5, "save": 2.0, "unsave": -2.0, "follow": 2.0,
+    "replay": 1.0, "skip": -0.5, "not_interested": -3.0, "report": -4.0,
+}  # fmt: skip
+"""How much an event says about what its viewer likes; a view is weighed by how it was watched."""
+COMPLETED, LOOPED, LONG_VIEWED, SHORT_PLAYED = 1.0, 1.5, 1.0, -0.5
+_COUNTED = {"like": LIKE, "share": SHARE, "follow": FOLLOW, "not_interested": NEGATIVE, "report": NEGATIVE}
+
+
+@dataclass(slots=True)
+class Affinity:
+    """What a viewer made of everything of one creator, sound or category; fades."""
+
+    liked: float = 0.0
+    disliked: float = 0.0
+    shown: float = 0.0
+    time_s: float = 0.0
+
+    def faded(self, now_s: float) -> tuple[float, float, float]:
+        """(liked, disliked, shown) as they are at `now_s`."""
+        by = 2.0 ** -(max(now_s - self.time_s, 0.0) / LONG_S)
+        return self.liked * by, self.disliked * by, self.shown * by
+
+    def add(self, time_s: float, strength: float, shown: float) -> None:
+        newest = max(self.time_s, time_s)
+        before, late = self.faded(newest), 2.0 ** -((newest - time_s) / LONG_S)
+        self.liked = before[0] + max(strength, 0.0) * late
+        self.disliked = before[1] + max(-strength, 0.0) * late
+        self.shown = before[2] + shown * late
+        self.time_s = newest
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A signal that goes into the counts of a video: once a viewer, video and signal."""
+
+    signal: int
+    place: int
+    time_s: float
+    segment: int
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Something that a viewer did with a video, and how much it says about his liking."""
+
+    place: int
+    strength: float
+    time_s: float
+
+
+@dataclass(slots=True)
+class Dials:
+    """What a viewer set his feed to."""
+
+    explore: float | None = None
+    """0: nothing new, 1: much; None: as the system thinks."""
+    wanted: dict[str, int] = field(default_factory=dict)
+    """Target (`category:food`, `creator:…`, `sound:…`) -> 1 more, -1 less."""
+
+
+@dataclass(slots=True, eq=False)
+class Viewer:
+    """One viewer, as the log has it up to `seq`."""
+
+    viewer_id: str
+    dim: int
+    categories: int
+    seq: int = 0
+    records: int = 0
+    """Folded in so far."""
+    first_s: float = 0.0
+    last_s: float = 0.0
+    short: NDArray[np.float32] = field(init=False)  # (dim,), not of unit length: its length says how much there is
+    centroids: NDArray[np.float32] = field(init=False)  # (k, dim), unit rows
+    weights: NDArray[np.float64] = field(init=False)  # (k,), as of `centroid_times_s`
+    centroid_times_s: NDArray[np.float64] = field(init=False)  # (k,)
+    exemplars: list[list[int]] = field(default_factory=list)
+    """Of each centroid, the places of the last videos that joined it."""
+    totals: NDArray[np.float64] = field(init=False)  # (signals,), as of `last_s`, fading like the centroids
+    recent: list[Watched] = field(default_factory=list)
+    seen: dict[int, float] = field(default_factory=dict)
+    """Place -> when; the one seen last stands last."""
+    counted: dict[int, int] = field(default_factory=dict)
+    """Place -> bits of the signals that went into its counts."""
+    served: dict[int, float] = field(default_factory=dict)
+    """Place -> when it was put on a page of his; the last stands last."""
+    liked_s: dict[int, float] = field(default_factory=dict)
+    """Place -> when he liked it, so that taking it back takes back the same."""
+    creators: dict[int, Affinity] = field(default_factory=dict)
+    sounds: dict[int, Affinity] = field(default_factory=dict)
+    by_category: dict[int, Affinity] = field(default_factory=dict)
+    follows: dict[int, float] = field(default_factory=dict)
+    """Creator code -> since when."""
+    blocked: dict[int, float] = field(default_factory=dict)
+    """Creator codes that no feed of his shows."""
+    hidden: dict[int, float] = field(default_factory=dict)
+    """Places that he does not want to see again."""
+    session_id: str = ""
+    session_start_s: float = 0.0
+    session_place: int = 0
+    """Videos that came on the screen in this session."""
+    session_served: list[int] = field(default_factory=list)
+    skips_in_a_row: int = 0
+    dials: Dials = field(default_factory=Dials)
+    undo: list[Dials] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.short = np.zeros(self.dim, np.float32)
+        self.centroids = np.zeros((0, self.dim), np.float32)
+        self.weights, self.centroid_times_s = np.zeros(0), np.zeros(0)
+        self.totals = np.zeros(len(SIGNALS))
+
+    @property
+    def segment(self) -> int:
+        """The category that he likes most; one beyond the last while he is new."""
+        return self.segment_at(self.last_s)
+
+    def segment_at(self, now_s: float) -> int:
+        best, total, most = self.categories, 0.0, 0.0
+        for code, affinity in self.by_category.items():
+            liked, disliked, _ = affinity.faded(now_s)
+            total += liked
+            if liked - disliked > most:
+                best, most = code, liked - disliked
+        return best if total >= KNOWN_AT else self.categories
+
+    @property
+    def is_new(self) -> bool:
+        """Too little is known of him for more than proven quality."""
+        return not len(self.weights) and float(self.totals[LONG_VIEW]) < KNOWN_AT
+
+    def interests(self, now_s: float) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """(k, dim) unit centroids and (k,) how much each weighs now, the weightiest first."""
+        weights = self.weights * 2.0 ** -(np.maximum(now_s - self.centroid_times_s, 0) / LONG_S)
+        order = np.argsort(-weights, kind="stable")
+        return self.centroids[order], weights[order]
+
+    # Folding ---------------------------------------------------------------------------------------------------------
+
+    def apply(self, seq: int, record: Event | Impression, catalogue: Catalogue) -> list[Counted]:
+        """Fold one record in, and tell what it adds to the counts of its video.
+
+        Args:
+            seq: its place in the log; one that is folded in already changes nothing.
+            catalogue: knows its video; what an unknown video was done with counts as a record, and says nothing.
+        """
+        if seq <= self.seq:
+            return []
+        self.seq, self.records = seq, self.records + 1
+        self.first_s = self.first_s or record.time_s
+        self._begin_session(record)
+        self.totals *= 2.0 ** -(max(record.time_s - self.last_s, 0.0) / LONG_S)
+        self.last_s = max(self.last_s, record.time_s)
+        place = catalogue.place_of(record.video_id)
+        if isinstance(record, Impression):
+            if place >= 0:
+                _move_last(self.served, place, record.time_s, SERVED)
+                self.session_served.append(place)
+                del self.session_served[:-SERVED]
+            return []
+        if record.kind == "dial":
+            self._turn(record)
+        elif record.kind in ("follow", "unfollow", "block", "unblock"):
+            self._relate(record, place, catalogue)
+        return self._learn(record, place, catalogue) if place >= 0 else []
+
+    def _begin_session(self, record: Event | Impression) -> None:
+        told = record.session_id and record.session_id != self.session_id
+        if told or (not record.session_id and record.time_s - self.last_s > SESSION_GAP_S) or not self.session_start_s:
+            self.session_id, self.session_start_s = record.session_id, record.time_s
+            self.session_place, self.skips_in_a_row, self.session_served = 0, 0, []
+
+    def _learn(self, event: Event, place: int, catalogue: Catalogue) -> list[Counted]:
+        """What was done with a video: seen, liked or not, and what its counts hear of it."""
+        signals = self._signals(event, place, float(catalogue.duration_s[place]))
+        if event.kind in ("impression", "view", "skip"):
+            if place not in self.seen:
+                self.session_place += 1
+            _move_last(self.seen, place, max(event.time_s, self.seen.get(place, 0.0)), SEEN)
+        strength = self._strength(event, signals)
+        if event.kind in ("view", "skip"):
+            self.skips_in_a_row = self.skips_in_a_row + 1 if strength < 0 else 0
+        if event.kind in ("not_interested", "report"):
+            _move_last(self.hidden, place, event.time_s, HIDDEN)
+        shown = float(event.kind == "view" or (event.kind == "impression" and place not in self.counted))
+        if strength or shown:
+            self._like(place, strength, shown, event.time_s, catalogue)
+        return list(self._count(event, place, signals))
+
+    def _signals(self, event: Event, place: int, duration_s: float) -> list[int]:
+        signals = [IMPRESSION] if event.kind in ("impression", "view", "skip") else []
+        if event.kind in ("view", "skip") and duration_s > 0:
+            if event.kind == "view" and long_view(event.watch_s, duration_s):
+                signals.append(LONG_VIEW)
+            if event.kind == "view" and complete(event.watch_s, duration_s):
+                signals.append(COMPLETE)
+            if short_play(event.watch_s, duration_s):
+                signals.append(NEGATIVE)
+        if event.kind in _COUNTED:
+            signals.append(_COUNTED[event.kind])
+        return signals
+
+    def _strength(self, event: Event, signals: Sequence[int]) -> float:
+        if event.kind != "view":
+            return STRENGTHS.get(event.kind, 0.0)
+        if NEGATIVE in signals:
+            return SHORT_PLAYED
+        if COMPLETE in signals:
+            return LOOPED if event.loops else COMPLETED
+        return LONG_VIEWED if LONG_VIEW in signals else 0.0
+
+    def _count(self, event: Event, place: int, signals: Sequence[int]) -> Iterator[Counted]:
+        """Only what was put before him counts, and each signal once: one account cannot push a video."""
+        if place not in self.served and event.kind != "impression" and not self.counted.get(place):
+            return  # found by itself: a search, a profile, a link
+        if event.surface != "feed":
+            return
+        segment, bits = self.segment, self.counted.get(place, 0)
+        if event.kind == "unlike" and bits & 1 << LIKE:
+            self.counted[place] = bits & ~(1 << LIKE)
+            yield Counted(LIKE, place, self.liked_s.pop(place, event.time_s), segment, -1.0)
+            return
+        for signal in signals if bits & 1 << IMPRESSION or IMPRESSION in signals else [IMPRESSION, *signals]:
+            if not bits & 1 << signal:
+                bits |= 1 << signal
+                self.totals[signal] += 1.0
+                if signal == LIKE:
+                    _move_last(self.liked_s, place, event.time_s, SERVED)
+                yield Counted(signal, place, event.time_s, segment)
+        _move_last(self.counted, place, bits, SEEN)
+
+    def _like(self, place: int, strength: float, shown: float, time_s: float, catalogue: Catalogue) -> None:
+        for kept, code in (
+            (self.creators, int(catalogue.creator[place])),
+            (self.sounds, int(catalogue.sound[place])),
+            (self.by_category, int(catalogue.category[place])),
+        ):
+            if code != UNKNOWN:
+                affinity = kept.get(code) or Affinity(time_s=time_s)
+                affinity.add(time_s, strength, shown)
+                _move_last(kept, code, affinity, AFFINITIES)
+        if not strength:
+            return
+        vector = catalogue.vectors[place]
+        before = max((one.time_s for one in self.recent[-1:]), default=time_s)
+        newest = max(before, time_s)
+        self.short *= np.float32(2.0 ** -((newest - before) / SHORT_S))
+        self.short += np.float32(strength * 2.0 ** -((newest - time_s) / SHORT_S)) * vector
+        self.recent.append(Watched(place, strength, newest))
+        del self.recent[:-RECENT]
+        if strength >= INTERESTED_AT:
+            self._join(place, vector, strength, time_s)
+
+    def _join(self, place: int, vector: NDArray[np.float32], strength: float, time_s: float) -> None:
+        """Let a liked video move the interest that it belongs to, or found one."""
+        likeness = self.centroids @ vector
+        if len(likeness) and float(likeness.max()) >= JOINS_AT:
+            at = int(likeness.argmax())
+        elif len(likeness) < CENTROIDS:
+            at = len(likeness)
+            self.centroids = np.vstack([self.centroids, np.zeros((1, self.dim), np.float32)])
+            self.weights, self.centroid_times_s = np.append(self.weights, 0.0), np.append(self.centroid_times_s, time_s)
+            self.exemplars.append([])
+        else:
+            at = int(
+                (self.weights * 2.0 ** (self.centroid_times_s / LONG_S - self.centroid_times_s.max() / LONG_S)).argmin()
+            )
+            self.centroids[at], self.weights[at], self.exemplars[at] = 0.0, 0.0, []
+        newest = max(float(self.centroid_times_s[at]), time_s)
+        faded = self.weights[at] * 2.0 ** -((newest - self.centroid_times_s[at]) / LONG_S)
+        added = strength * 2.0 ** -((newest - time_s) / LONG_S)
+        mixed = np.float32(faded) * self.centroids[at] + np.float32(added) * vector
+        self.centroids[at] = mixed / np.float32(max(float(np.linalg.norm(mixed)), 1e-9))
+        self.weights[at], self.centroid_times_s[at] = faded + added, newest
+        self.exemplars[at] = [*(one for one in self.exemplars[at] if one != place), place][-EXEMPLARS:]
+
+    def _relate(self, event: Event, place: int, catalogue: Catalogue) -> None:
+        creator = catalogue.codes["creator"].code(event.extra.get("creator_id"))
+        if creator == UNKNOWN and place >= 0:
+            creator = int(catalogue.creator[place])
+        if creator == UNKNOWN:
+            return
+        if event.kind == "follow":
+            _move_last(self.follows, creator, event.time_s, HIDDEN)
+        elif event.kind == "block":
+            _move_last(self.blocked, creator, event.time_s, HIDDEN)
+        else:
+            (self.follows if event.kind == "unfollow" else self.blocked).pop(creator, None)
+
+    def _turn(self, event: Event) -> None:
+        """A dial: `less` and `more` of a target, `explore` to a number, `reset` all, `undo` the last."""
+        action, target = event.extra.get("action"), event.extra.get("target")
+        if action == "undo":
+            if self.undo:
+                self.dials = self.undo.pop()
+            return
+        before = Dials(self.dials.explore, dict(self.dials.wanted))
+        if action in ("less", "more") and isinstance(target, str):
+            self.dials.wanted[target] = 1 if action == "more" else -1
+        elif action == "explore" and isinstance(target, int | float):
+            self.dials.explore = min(max(float(target), 0.0), 1.0)
+        elif action == "reset":
+            self.dials = Dials()
+        else:
+            return
+        self.undo = [*self.undo, before][-20:]
+
+    # Keeping ---------------------------------------------------------------------------------------------------------
+
+    def to_bytes(self, catalogue: Catalogue) -> bytes:
+        """A snapshot that names ids, and so is good for any process. Equal states give equal bytes."""
+        listed = [place for name in _BY_VIDEO for place in getattr(self, name)]
+        listed += [place for places in self.exemplars for place in places] + [one.place for one in self.recent]
+        at = {place: i for i, place in enumerate(dict.fromkeys([*listed, *self.session_served]))}
+        creators = catalogue.codes["creator"].names
+        body = {
+            "viewer_id": self.viewer_id, "seq": self.seq, "records": self.records,
+            "first_s": self.first_s, "last_s": self.last_s,
+            "videos": [catalogue.video_ids[place] for place in at],
+            "exemplars": [[at[place] for place in places] for places in self.exemplars],
+            "recent": [[at[one.place], one.strength, one.time_s] for one in self.recent],
+            "creators": _told(self.creators, creators),
+            "sounds": _told(self.sounds, catalogue.codes["sound"].names),
+            "by_category": _told(self.by_category, catalogue.categories),
+            "session": [self.session_id, self.session_start_s, self.session_place, self.skips_in_a_row],
+            "session_served": [at[place] for place in self.session_served],
+            "dials": [[one.explore, one.wanted] for one in (*self.undo, self.dials)],
+            **{name: [[creators[code], what] for code, what in getattr(self, name).items()] for name in _BY_CREATOR},
+        }  # fmt: skip
+        tensors = {name: getattr(self, name) for name in _TENSORS}
+        for name in _BY_VIDEO:
+            kept = getattr(self, name)
+            tensors[f"{name}.at"] = np.array([at[place] for place in kept], dtype=np.int32)
+            tensors[name] = np.array(list(kept.values()), dtype=np.int64 if name in _BITS else np.float64)
+        return save_tensors(tensors, metadata={"viewer": canonical_json(body)})
+
+    @classmethod
+    def from_bytes(cls, data: bytes, catalogue: Catalogue) -> Viewer:
+        """Read what `to_bytes` wrote; videos that are gone from the catalogue are forgotten here too.
+
+        Raises:
+            ValueError: it was folded in another space, whose vectors are of another size.
+        """
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        body, tensors = json.loads(header["__metadata__"]["viewer"]), load_tensors(data)
+        if tensors["short"].shape != (catalogue.dim,):
+            raise ValueError(
+                f"a state of {catalogue.dim} dimensions is wanted, got {tensors['short'].shape}: another space's"
+            )
+        viewer = cls(body["viewer_id"], catalogue.dim, len(catalogue.categories), body["seq"], body["records"])
+        viewer.first_s, viewer.last_s = body["first_s"], body["last_s"]
+        for name in _TENSORS:
+            setattr(viewer, name, tensors[name].copy())
+        places = [catalogue.place_of(video_id) for video_id in body["videos"]]
+        viewer.exemplars = [[places[at] for at in kept if places[at] >= 0] for kept in body["exemplars"]]
+        viewer.recent = [Watched(places[at], by, time_s) for at, by, time_s in body["recent"] if places[at] >= 0]
+        viewer.session_served = [places[at] for at in body["session_served"] if places[at] >= 0]
+        for name in _BY_VIDEO:
+            named = zip(tensors[f"{name}.at"].tolist(), tensors[name].tolist(), strict=True)
+            setattr(viewer, name, {places[at]: what for at, what in named if places[at] >= 0})
+        creator, sound = catalogue.codes["creator"].code, catalogue.codes["sound"].code
+        viewer.creators = {creator(name): Affinity(*numbers) for name, numbers in body["creators"]}
+        viewer.sounds = {sound(name): Affinity(*numbers) for name, numbers in body["sounds"]}
+        category = catalogue.codes["category"].find
+        viewer.by_category = {category(name): Affinity(*numbers) for name, numbers in body["by_category"]}
+        viewer.session_id, viewer.session_start_s, viewer.session_place, viewer.skips_in_a_row = body["session"]
+        *viewer.undo, viewer.dials = (Dials(explore, wanted) for explore, wanted in body["dials"])
+        for name in _BY_CREATOR:
+            setattr(viewer, name, {creator(one): what for one, what in body[name]})
+        return viewer
+
+
+_TENSORS = ("short", "centroids", "weights", "centroid_times_s", "totals")
+_BY_VIDEO = ("seen", "counted", "served", "liked_s", "hidden")
+_BITS = ("counted",)
+_BY_CREATOR = ("follows", "blocked")
+
+
+def _told(kept: Mapping[int, Affinity], names: Sequence[str]) -> list[Any]:
+    return [[names[code], [one.liked, one.disliked, one.shown, one.time_s]] for code, one in kept.items()]
+
+
+def _move_last(kept: dict[int, Any], key: int, value: Any, bound: int) -> None:
+    """Put a key last, with its value, and let the first go where there is no room."""
+    kept.pop(key, None)
+    kept[key] = value
+    if len(kept) > bound:
+        del kept[next(iter(kept))]
