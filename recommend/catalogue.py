@@ -118,6 +118,7 @@ class Catalogue:
     Args:
         parts: modality -> where it lies in a vector, so that a distance can be taken by modality.
         categories: names of the content types, in the order of their codes.
+        space: that the vectors are of.
     """
 
     vectors: NDArray[np.float32]  # (n, dim), unit rows
@@ -132,8 +133,8 @@ class Catalogue:
     shown: NDArray[np.bool_]  # (n,)
     flagged: NDArray[np.bool_]  # (n,)
 
-    def __init__(self, parts: Mapping[str, slice], categories: Sequence[str]) -> None:
-        self.parts, self.categories = dict(parts), tuple(categories)
+    def __init__(self, parts: Mapping[str, slice], categories: Sequence[str], space: str = "") -> None:
+        self.parts, self.categories, self.space = dict(parts), tuple(categories), space
         self.video_ids: list[str] = []
         self.hashtags: list[tuple[str, ...]] = []
         self.codes = {name: Codes() for name in ("creator", "sound", "language")} | {"category": Codes(categories)}

@@ -25,6 +25,8 @@ from recommend.catalogue import UNKNOWN, Catalogue
 from recommend.counts import COMPLETE, FOLLOW, IMPRESSION, LIKE, LONG_VIEW, NEGATIVE, SHARE, SIGNALS
 from recommend.labels import complete, long_view, short_play
 
+FOLD = 1
+"""Counts the changes of what a record does to a state; snapshots of another number are no good."""
 SHORT_S = 2 * 3_600.0
 """Half-life of the short-term vector."""
 LONG_S = 21 * 86_400.0
@@ -48,6 +50,10 @@ STRENGTHS: Mapping[str, float] = {
 """How much an event says about what its viewer likes; a view is weighed by how it was watched."""
 COMPLETED, LOOPED, LONG_VIEWED, SHORT_PLAYED = 1.0, 1.5, 1.0, -0.5
 _COUNTED = {"like": LIKE, "share": SHARE, "follow": FOLLOW, "not_interested": NEGATIVE, "report": NEGATIVE}
+
+
+class OtherFold(ValueError):
+    """A snapshot of another space, or that another version of this file made: fold the log again."""
 
 
 @dataclass(slots=True)
@@ -359,7 +365,7 @@ class Viewer:
         at = {place: i for i, place in enumerate(dict.fromkeys([*listed, *self.session_served]))}
         creators = catalogue.codes["creator"].names
         body = {
-            "viewer_id": self.viewer_id, "seq": self.seq, "records": self.records,
+            "fold": [FOLD, catalogue.space], "viewer_id": self.viewer_id, "seq": self.seq, "records": self.records,
             "first_s": self.first_s, "last_s": self.last_s,
             "videos": [catalogue.video_ids[place] for place in at],
             "exemplars": [[at[place] for place in places] for places in self.exemplars],
@@ -384,14 +390,12 @@ class Viewer:
         """Read what `to_bytes` wrote; videos that are gone from the catalogue are forgotten here too.
 
         Raises:
-            ValueError: it was folded in another space, whose vectors are of another size.
+            OtherFold: it was folded in another space, or by another version.
         """
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         body, tensors = json.loads(header["__metadata__"]["viewer"]), load_tensors(data)
-        if tensors["short"].shape != (catalogue.dim,):
-            raise ValueError(
-                f"a state of {catalogue.dim} dimensions is wanted, got {tensors['short'].shape}: another space's"
-            )
+        if body["fold"] != [FOLD, catalogue.space]:
+            raise OtherFold(f"a state of fold {FOLD} in {catalogue.space} is wanted, got {body['fold']}")
         viewer = cls(body["viewer_id"], catalogue.dim, len(catalogue.categories), body["seq"], body["records"])
         viewer.first_s, viewer.last_s = body["first_s"], body["last_s"]
         for name in _TENSORS:
