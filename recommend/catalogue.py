@@ -140,6 +140,7 @@ class Catalogue:
         self.codes = {name: Codes() for name in ("creator", "sound", "language")} | {"category": Codes(categories)}
         self.of_creator: dict[int, list[int]] = {}
         """Creator code -> places of his videos, in the order in which they came."""
+        self.of_sound: dict[int, list[int]] = {}
         self.of_hashtag: dict[str, list[int]] = {}
         self.version = 0
         """Counts the changes."""
@@ -210,7 +211,6 @@ class Catalogue:
         columns = self._columns
         self._file(place, entry)
         columns.vectors[place] = entry.vector / length
-        columns.sound[place] = self.codes["sound"].code(entry.sound_id)
         columns.category[place] = self.codes["category"].find(entry.category)
         columns.language[place] = self.codes["language"].code(entry.language)
         columns.category_confidence[place] = entry.category_confidence
@@ -237,14 +237,18 @@ class Catalogue:
         return place
 
     def _file(self, place: int, entry: Entry) -> None:
-        """Keep the lists by creator and hashtag right."""
-        before, creator = int(self._columns.creator[place]), self.codes["creator"].code(entry.creator_id)
-        if before != creator:
-            if before >= 0:
-                self.of_creator[before].remove(place)
-            if creator >= 0:
-                self.of_creator.setdefault(creator, []).append(place)
-            self._columns.creator[place] = creator
+        """Keep the lists by creator, sound and hashtag right."""
+        for kept, column, code in (
+            (self.of_creator, self._columns.creator, self.codes["creator"].code(entry.creator_id)),
+            (self.of_sound, self._columns.sound, self.codes["sound"].code(entry.sound_id)),
+        ):
+            before = int(column[place])
+            if before != code:
+                if before >= 0:
+                    kept[before].remove(place)
+                if code >= 0:
+                    kept.setdefault(code, []).append(place)
+                column[place] = code
         for hashtag in set(self.hashtags[place]) - set(entry.hashtags):
             self.of_hashtag[hashtag].remove(place)
         for hashtag in set(entry.hashtags) - set(self.hashtags[place]):

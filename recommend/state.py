@@ -180,11 +180,10 @@ class Viewer:
         """Too little is known of him for more than proven quality."""
         return not len(self.weights) and float(self.totals[LONG_VIEW]) < KNOWN_AT
 
-    def interests(self, now_s: float) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """(k, dim) unit centroids and (k,) how much each weighs now, the weightiest first."""
+    def interest_order(self, now_s: float) -> NDArray[np.intp]:
+        """(k,) which centroids, the weightiest at `now_s` first."""
         weights = self.weights * 2.0 ** -(np.maximum(now_s - self.centroid_times_s, 0) / LONG_S)
-        order = np.argsort(-weights, kind="stable")
-        return self.centroids[order], weights[order]
+        return np.argsort(-weights, kind="stable")
 
     # Folding ---------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,217 @@
+"""Sources: where candidates come from. Each has a quota and a reason; together they name at most a thousand.
+
+| source | why |
+|---|---|
+| `short_term` | like what he watched in the last hours |
+| `interests` | like one of his long-term interests |
+| `co_watched` | watched by those who watched the same |
+| `collaborative` | liked by those who like the same (factors of the log) |
+| `followed` | by somebody he follows |
+| `trending`, `rising` | going on now in his language; with a sound or hashtag that rises |
+| `category` | proven, of a category that he likes |
+| `popular` | proven, whoever watches |
+| `fresh` | new: its first look |
+| `explore` | next to his interests, and not of them |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommend.boards import Boards
+from recommend.catalogue import UNKNOWN, Catalogue
+from recommend.state import Viewer
+
+QUOTAS: Mapping[str, int] = {
+    "short_term": 150, "interests": 200, "co_watched": 60, "collaborative": 120, "followed": 60, "trending": 60,
+    "rising": 40, "category": 100, "popular": 60, "fresh": 80, "explore": 70,
+}  # fmt: skip
+"""How many each source may name; 1,000 together. A video that two name is the first one's."""
+NAMES = tuple(QUOTAS)
+INTERESTS = 5
+"""So many of the long-term interests are asked for neighbours."""
+CO_WATCHED_FROM = 6
+"""So many of the last liked videos are asked for what is watched beside them."""
+CATEGORIES = 3
+ADJACENT = 0.75
+"""How far an adjacent query leans from the interest that it starts at to a video drawn at random."""
+ADJACENT_QUERIES = 2
+
+
+class Collaborative(Protocol):
+    """What is needed of `recommend/collaborative.py`: videos by their places."""
+
+    def nearest(self, watched: Sequence[int], strengths: Sequence[float], count: int) -> NDArray[np.intp]: ...
+    def beside(self, place: int, count: int) -> NDArray[np.intp]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Candidates:
+    """Videos that may come on the page, each once."""
+
+    places: NDArray[np.intp]  # (m,)
+    source: NDArray[np.int16]  # (m,), which of `NAMES` named it first
+    because: NDArray[np.intp]  # (m,), the place of a video that he watched and it follows from; -1: none
+
+    def __post_init__(self) -> None:
+        if not len(self.places) == len(self.source) == len(self.because):
+            raise ValueError(
+                f"one source and reason a place: got {len(self.places)}, {len(self.source)}, {len(self.because)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def take(self, at: NDArray[np.intp]) -> Candidates:
+        return Candidates(places=self.places[at], source=self.source[at], because=self.because[at])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Asked:
+    """Everything that a source may look at."""
+
+    viewer: Viewer
+    catalogue: Catalogue
+    boards: Boards
+    now_s: float
+    rng: np.random.Generator
+    collaborative: Collaborative | None = None
+    language: int = UNKNOWN
+
+
+Named = tuple[NDArray[np.intp], int]
+"""Places, the best first, and the place of what they follow from."""
+
+
+def gather(asked: Asked, quotas: Mapping[str, int] = QUOTAS) -> Candidates:
+    """Ask every source for what it may name beyond its quota, leave out what he has seen, and take each video once.
+
+    Sources that follow from several things are taken from in turns, so that no interest fills the quota of all.
+    """
+    taken: dict[int, tuple[int, int]] = {}
+    for number, (name, quota) in enumerate(quotas.items()):
+        named, left = _SOURCES[name](asked, 2 * quota), quota
+        for place, because in _in_turns(named):
+            if left == 0:
+                break
+            if place not in taken and place not in asked.viewer.seen:
+                taken[place] = number, because
+                left -= 1
+    return Candidates(
+        places=np.fromiter(taken, np.intp, len(taken)),
+        source=np.array([number for number, _ in taken.values()], np.int16),
+        because=np.array([because for _, because in taken.values()], np.intp),
+    )
+
+
+def _in_turns(named: Sequence[Named]) -> list[tuple[int, int]]:
+    """One of each list, then the second of each, and so on."""
+    listed = [(places.tolist(), because) for places, because in named]
+    longest = max((len(places) for places, _ in listed), default=0)
+    return [(places[i], because) for i in range(longest) for places, because in listed if i < len(places)]
+
+
+def _short_term(asked: Asked, count: int) -> list[Named]:
+    viewer = asked.viewer
+    length = float(np.linalg.norm(viewer.short))
+    liked = [one.place for one in viewer.recent if one.strength > 0]
+    if length < 1e-6 or not liked:
+        return []
+    query = viewer.short / np.float32(length)
+    because = liked[int((asked.catalogue.vectors[liked] @ query).argmax())]
+    return [(asked.catalogue.nearest(query[None], count)[0], because)]
+
+
+def _interests(asked: Asked, count: int) -> list[Named]:
+    viewer = asked.viewer
+    order = viewer.interest_order(asked.now_s)[:INTERESTS]
+    each = 2 * count // max(len(order), 1)
+    found = asked.catalogue.nearest(viewer.centroids[order], each)
+    return [
+        (places, viewer.exemplars[at][-1] if viewer.exemplars[at] else UNKNOWN)
+        for at, places in zip(order.tolist(), found, strict=True)
+    ]
+
+
+def _co_watched(asked: Asked, count: int) -> list[Named]:
+    if asked.collaborative is None:
+        return []
+    liked = [one.place for one in reversed(asked.viewer.recent) if one.strength > 0][:CO_WATCHED_FROM]
+    return [(asked.collaborative.beside(place, count // CO_WATCHED_FROM), place) for place in liked]
+
+
+def _collaborative(asked: Asked, count: int) -> list[Named]:
+    liked = [one for one in asked.viewer.recent if one.strength > 0]
+    if asked.collaborative is None or not liked:
+        return []
+    places = [one.place for one in liked]
+    return [(asked.collaborative.nearest(places, [one.strength for one in liked], count), UNKNOWN)]
+
+
+def _followed(asked: Asked, count: int) -> list[Named]:
+    catalogue = asked.catalogue
+    by = [place for creator in asked.viewer.follows for place in catalogue.of_creator.get(creator, ())[-count:]]
+    places = np.array(by, dtype=np.intp)
+    return [(places[np.argsort(-catalogue.uploaded_s[places], kind="stable")][:count], UNKNOWN)]
+
+
+def _trending(asked: Asked, count: int) -> list[Named]:
+    own = asked.boards.trending_in.get(asked.language)
+    return [(lists[:count], UNKNOWN) for lists in (own, asked.boards.trending) if lists is not None]
+
+
+def _rising(asked: Asked, count: int) -> list[Named]:
+    return [(asked.boards.of_rising[:count], UNKNOWN)]
+
+
+def _category(asked: Asked, count: int) -> list[Named]:
+    liked = {code: one.faded(asked.now_s) for code, one in asked.viewer.by_category.items()}
+    best = sorted(liked, key=lambda code: liked[code][1] - liked[code][0])[:CATEGORIES]
+    return [(asked.boards.by_category[code][:count], UNKNOWN) for code in best if liked[code][0] > liked[code][1]]
+
+
+def _popular(asked: Asked, count: int) -> list[Named]:
+    """For somebody new the best of every category: one proven list would be of the largest category alone."""
+    lists = list(asked.boards.by_category.values()) if asked.viewer.is_new else []
+    return [(places[:count], UNKNOWN) for places in (asked.boards.popular, *lists)]
+
+
+def _fresh(asked: Asked, count: int) -> list[Named]:
+    """Those like his interests first, and as many whatever they are like: a first look must not need a likeness."""
+    new = asked.boards.new
+    if not len(new):
+        return []
+    drawn = asked.rng.permutation(new)[: 4 * count]
+    if not len(asked.viewer.weights):
+        return [(drawn, UNKNOWN)]
+    likeness = (asked.catalogue.vectors[drawn] @ asked.viewer.centroids.T).max(axis=1)
+    return [(drawn[np.argsort(-likeness, kind="stable")], UNKNOWN), (drawn, UNKNOWN)]
+
+
+def _explore(asked: Asked, count: int) -> list[Named]:
+    """What is like the middle between an interest and anything else: adjacent, and distinct."""
+    viewer, catalogue = asked.viewer, asked.catalogue
+    if not len(viewer.weights):
+        return []
+    order = viewer.interest_order(asked.now_s)
+    starts = order[np.arange(ADJACENT_QUERIES) % len(order)]
+    towards = catalogue.vectors[asked.rng.integers(len(catalogue), size=len(starts))]
+    queries = (1 - ADJACENT) * viewer.centroids[starts] + ADJACENT * towards
+    queries /= np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-9)
+    found = catalogue.nearest(queries.astype(np.float32), 2 * count // ADJACENT_QUERIES)
+    return [
+        (places, viewer.exemplars[at][-1] if viewer.exemplars[at] else UNKNOWN)
+        for at, places in zip(starts.tolist(), found, strict=True)
+    ]
+
+
+_SOURCES: Mapping[str, Callable[[Asked, int], list[Named]]] = {
+    "short_term": _short_term, "interests": _interests, "co_watched": _co_watched, "collaborative": _collaborative,
+    "followed": _followed, "trending": _trending, "rising": _rising, "category": _category, "popular": _popular,
+    "fresh": _fresh, "explore": _explore,
+}  # fmt: skip

@@ -1,0 +1,291 @@
+"""What is known of viewers and videos is a fold of the log: the same after replay, and quick to follow a change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from index.records import Event, Impression
+from recommend.boards import boards
+from recommend.counts import FAST_S, IMPRESSION, LIKE, LONG_VIEW, Counts, Fading
+from recommend.memory import Memory
+from recommend.sources import Asked, gather
+from recommend.state import OtherFold, Viewer
+from tests.known import DAY_S, START_S, LogInMemory, Record, catalogue_of, centres, event, seen, view
+
+CATALOGUE = catalogue_of(40)
+
+
+def fold(records: list[Record], viewer: str = "ana") -> Viewer:
+    memory = Memory(LogInMemory(records), CATALOGUE)
+    memory.catch_up()
+    return memory.viewer(viewer)
+
+
+# Counts --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_sum_halves_in_its_half_life() -> None:
+    table = Fading(1, 3_600.0)
+    table.add(0, 0, START_S)
+    table.add(0, 0, START_S + 3_600)
+    assert table.at(np.array([0]), START_S + 3_600)[0, 0] == 1.5
+    assert table.at(np.array([0]), START_S + 7_200)[0, 0] == 0.75
+    assert table.at(np.array([-1, 5]), START_S).tolist() == [[0.0], [0.0]]
+
+
+def test_a_late_event_counts_as_if_it_had_come_in_time() -> None:
+    late, timely = Fading(1, 3_600.0), Fading(1, 3_600.0)
+    for table, times in ((late, (7_200, 0)), (timely, (0, 7_200))):
+        table.landmark_s = START_S
+        for time_s in times:
+            table.add(0, 0, START_S + time_s)
+    assert late.at(np.array([0]), START_S + 7_200) == timely.at(np.array([0]), START_S + 7_200) == 1.25
+
+
+def test_ten_years_of_hours_do_not_overflow() -> None:
+    table = Fading(1, FAST_S)
+    for day in range(0, 3_650, 10):
+        table.add(0, 0, START_S + day * DAY_S)
+    newest = table.at(np.array([0]), START_S + 3_640 * DAY_S)[0, 0]
+    assert newest == pytest.approx(1 + 2.0**-40)
+
+
+def test_one_account_counts_once_whatever_it_does() -> None:
+    records: list[Record] = [seen("bot", "t0-0", START_S)]
+    records += [view("bot", "t0-0", START_S + n) for n in range(1, 200)]
+    records += [event("like", "bot", "t0-0", START_S + n) for n in range(200, 300)]
+    memory = Memory(LogInMemory(records), CATALOGUE)
+    memory.catch_up()
+    counted = memory.counts.video.at(CATALOGUE.places_of(["t0-0"]), START_S)[0]
+    assert counted[[IMPRESSION, LONG_VIEW, LIKE]] == pytest.approx(1, rel=1e-3)
+
+
+def test_what_was_looked_up_and_not_put_before_somebody_counts_nothing() -> None:
+    memory = Memory(LogInMemory([view("bot", "t0-0", START_S, surface="profile")]), CATALOGUE)
+    memory.catch_up()
+    assert not memory.counts.video.all(START_S).any()
+
+
+def test_a_like_taken_back_is_as_if_it_had_not_been() -> None:
+    liked: list[Record] = [seen("ana", "t0-0", START_S), event("like", "ana", "t0-0", START_S + 5)]
+    memory = Memory(LogInMemory([*liked, event("unlike", "ana", "t0-0", START_S + 9 * DAY_S)]), CATALOGUE)
+    memory.catch_up()
+    assert memory.counts.video.at(np.array([0]), START_S)[0, LIKE] == 0
+
+
+# Viewers -------------------------------------------------------------------------------------------------------------
+
+
+def test_interests_are_the_topics_that_were_liked() -> None:
+    records: list[Record] = [view("ana", f"t{n % 3}-{n}", START_S + n * 60) for n in range(30)]
+    viewer = fold(records)
+    best = [int((centres() @ viewer.centroids[at]).argmax()) for at in viewer.interest_order(START_S)]
+    assert sorted(best) == [0, 1, 2]
+    assert viewer.segment in (0, 1, 2)
+    assert not viewer.is_new
+
+
+def test_half_a_second_is_seen() -> None:
+    viewer = fold([event("skip", "ana", "t0-0", START_S, watch_s=0.5)])
+    assert viewer.seen == {0: START_S}
+    assert viewer.skips_in_a_row == 1
+
+
+def test_a_dial_can_be_turned_back() -> None:
+    def dial(action: str, target: object, n: int) -> Event:
+        return event("dial", "ana", None, START_S + n, extra={"action": action, "target": target})
+
+    turned = [dial("less", "category:food", 1), dial("explore", 0.9, 2)]
+    assert fold(turned).dials.wanted == {"category:food": -1}
+    assert fold(turned).dials.explore == 0.9
+    assert fold([*turned, dial("undo", None, 3)]).dials.explore is None
+    assert fold([*turned, dial("reset", None, 3)]).dials.wanted == {}
+    assert fold([*turned, dial("reset", None, 3), dial("undo", None, 4)]).dials.wanted == {"category:food": -1}
+
+
+def test_a_planted_shift_of_taste_is_followed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Four weeks of topic 0; then topic 5. When do most candidates of the page follow?"""
+    records: list[Record] = [view("ana", f"t0-{n % 40}", START_S + n * DAY_S) for n in range(28)]
+    turn_s = START_S + 28 * DAY_S
+    followed_after = 0
+    for n in range(1, 20):
+        records.append(view("ana", f"t5-{n}", turn_s + n * 60))
+        viewer = fold(records)
+        if float(viewer.short @ centres()[5]) > float(viewer.short @ centres()[0]):
+            followed_after = n
+            break
+    hours = next(
+        h
+        for h in range(1, 200)
+        if _long_term_share(
+            fold([*records, *(view("ana", f"t5-{i % 40}", turn_s + i * 1_800) for i in range(1, 2 * h))]), 5
+        )
+        > 0.5
+    )
+    print(f"short-term interest follows after {followed_after} event(s), long-term after {hours} h of watching")
+    assert followed_after <= 2
+    assert hours <= 48
+    assert "short-term" in capsys.readouterr().out
+
+
+def _long_term_share(viewer: Viewer, topic: int) -> float:
+    of_topic = (viewer.centroids @ centres()[topic]) > 0.7
+    weights = viewer.weights * 2.0 ** ((viewer.centroid_times_s - viewer.last_s) / (21 * DAY_S))
+    return float(weights[of_topic].sum() / weights.sum())
+
+
+def test_a_planted_burst_of_a_sound_rises_within_and_fades_after() -> None:
+    """A month of ordinary days; then 60 people watch videos with one sound within two hours."""
+    records: list[Record] = []
+    for day in range(30):
+        for n in range(24):
+            records.append(seen(f"v{day}-{n}", f"t{n % 12}-{day}", START_S + day * DAY_S + n * 3_600))
+            records.append(view(f"v{day}-{n}", f"t{n % 12}-{day}", START_S + day * DAY_S + n * 3_600 + 30))
+    burst_s = START_S + 30 * DAY_S
+    videos = [CATALOGUE.video_ids[place] for place in CATALOGUE.of_sound[CATALOGUE.codes["sound"].find("sound-3-2")]]
+    for n in range(60):
+        records.append(seen(f"burst{n}", videos[n % len(videos)], burst_s + n * 120))
+        records.append(view(f"burst{n}", videos[n % len(videos)], burst_s + n * 120 + 30))
+    memory = Memory(LogInMemory(records), CATALOGUE)
+
+    def rising(after_s: float) -> set[str | None]:
+        memory.catch_up(sum(record.time_s <= burst_s + after_s for record in records))
+        found = boards(CATALOGUE, memory.counts, burst_s + after_s).rising_sounds
+        return {CATALOGUE.codes["sound"].name(code) for code in found}
+
+    assert "sound-3-2" not in rising(-60)
+    hours = [h / 4 for h in range(200) if "sound-3-2" in rising(h / 4 * 3_600)]
+    print(f"the burst is seen from {hours[0]} h on, and until {hours[-1]} h after its start")
+    assert hours[0] <= 1.0
+    assert hours[-1] <= 48.0
+
+
+# Replay --------------------------------------------------------------------------------------------------------------
+
+KINDS = (
+    "view",
+    "impression",
+    "skip",
+    "like",
+    "unlike",
+    "share",
+    "follow",
+    "unfollow",
+    "not_interested",
+    "replay",
+    "dial",
+)
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[Record]:
+    """Anything in any order, of three viewers, with videos that nobody knows and clocks that go wrong."""
+    made: list[Record] = []
+    for n in range(draw(st.integers(1, 60))):
+        viewer = draw(st.sampled_from(["ana", "bo", "cy"]))
+        video = draw(st.sampled_from(["t0-1", "t0-2", "t1-1", "t5-9", "t11-3", "nobody-knows"]))
+        time_s = START_S + draw(st.floats(0, 90 * DAY_S))
+        if draw(st.booleans()):
+            served = {"source": "popular", "slot": "rank", "propensity": 1.0, "score": 0.5, "position": 0}
+            made.append(
+                Impression(
+                    impression_id=str(n), slate_id="s", viewer_id=viewer, video_id=video, time_s=time_s, **served
+                )
+            )
+        else:
+            kind = draw(st.sampled_from(KINDS))
+            extra = {"action": "explore", "target": draw(st.floats(0, 1))} if kind == "dial" else {}
+            watch_s, loops = draw(st.floats(0, 60)), draw(st.integers(0, 3))
+            made.append(event(kind, viewer, video, time_s, watch_s=watch_s, loops=loops, extra=extra))
+    return made
+
+
+@given(records=logs(), split=st.integers(0, 60), room=st.integers(1, 3))
+@settings(max_examples=120, deadline=None)
+def test_the_state_after_replay_is_the_same_to_the_bit(records: list[Record], split: int, room: int) -> None:
+    """At once, or in two parts with snapshots between, with room for all viewers or for one."""
+    whole = Memory(LogInMemory(records), CATALOGUE)
+    whole.catch_up()
+    log = LogInMemory(records)
+    parts = Memory(log, CATALOGUE, viewers=room)
+    parts.catch_up(split)
+    parts._keep(list(parts._held.values()), 1)
+    parts.catch_up()
+    for viewer_id in ("ana", "bo", "cy"):
+        assert parts.viewer(viewer_id).to_bytes(CATALOGUE) == whole.viewer(viewer_id).to_bytes(CATALOGUE)
+    assert _bytes(parts.counts) == _bytes(whole.counts)
+
+
+def test_counts_survive_a_restart_in_a_catalogue_of_another_order(tmp_path: Path) -> None:
+    records: list[Record] = []
+    for n in range(200):
+        records += [
+            seen(f"v{n % 9}", f"t{n % 12}-{n % 40}", START_S + n),
+            view(f"v{n % 9}", f"t{n % 12}-{n % 40}", START_S + n),
+        ]
+    log = LogInMemory(records)
+    before = Memory(log, CATALOGUE)
+    before.catch_up(150)
+    before.keep(tmp_path / "counts")
+    other = catalogue_of(40, seed=8)
+    after = Memory(log, other)
+    assert after.restore(tmp_path / "counts")
+    assert after.seq == 150
+    after.catch_up()
+    before.catch_up()
+    ids = [f"t{n % 12}-{n % 40}" for n in range(200)]
+    now_s = START_S + DAY_S
+    for name in ("video", "video_now", "video_by_segment"):
+        was = before.counts.tables()[name].at(CATALOGUE.places_of(ids), now_s)
+        assert np.array_equal(after.counts.tables()[name].at(other.places_of(ids), now_s), was)
+
+
+def test_a_torn_file_of_counts_is_made_again_from_the_log(tmp_path: Path) -> None:
+    memory = Memory(LogInMemory([view("ana", "t0-0", START_S)]), CATALOGUE)
+    memory.catch_up()
+    memory.keep(tmp_path / "counts")
+    (tmp_path / "counts").write_bytes((tmp_path / "counts").read_bytes()[:50])
+    again = Memory(LogInMemory([view("ana", "t0-0", START_S)]), CATALOGUE)
+    assert not again.restore(tmp_path / "counts")
+    assert not again.restore(tmp_path / "nothing")
+    assert again.catch_up() == 1
+
+
+def test_a_snapshot_of_another_space_is_refused() -> None:
+    body = fold([view("ana", "t0-0", START_S)]).to_bytes(CATALOGUE)
+    other = catalogue_of(1)
+    other.space = "another"
+    with pytest.raises(OtherFold, match="another"):
+        Viewer.from_bytes(body, other)
+
+
+def _bytes(counts: Counts) -> list[bytes]:
+    return [array.tobytes() for table in counts.tables().values() for array in table.state().values()]
+
+
+# Sources -------------------------------------------------------------------------------------------------------------
+
+
+def test_sources_name_each_video_once_and_none_that_was_seen() -> None:
+    records: list[Record] = [view("ana", f"t{n % 2}-{n}", START_S + n * 60) for n in range(20)]
+    memory = Memory(LogInMemory(records), CATALOGUE)
+    memory.catch_up()
+    viewer = memory.viewer("ana")
+    found = gather(
+        Asked(
+            viewer=viewer,
+            catalogue=CATALOGUE,
+            boards=boards(CATALOGUE, memory.counts, viewer.last_s),
+            now_s=viewer.last_s,
+            rng=np.random.default_rng(1),
+        )
+    )
+    assert len(set(found.places.tolist())) == len(found) > 100
+    assert not set(found.places.tolist()) & set(viewer.seen)
+    of_topic = CATALOGUE.category[found.places[found.source == 0]]
+    assert np.isin(of_topic[:40], [0, 1]).all()
