@@ -1,13 +1,15 @@
-"""One folder holds everything: the ledger, the blobs and the tables.
+"""One folder holds everything: the ledger, the blobs, the behaviour log and the tables.
 
 ```
 firstlook-data/
   ledger.sqlite     uploads, leases, failures, spaces        the truth
   blobs/            originals, thumbnails, analyses          the truth
+  behaviour.sqlite  events, impressions, states of viewers   the truth, with the first of them
   tables/           one Lance table a space                  derived
 ```
 
-Each of the three can live elsewhere, by URL: `ledger_url` (PostgreSQL), `blobs_url` (s3://…), `tables_url`.
+Each of them can live elsewhere, by URL: `ledger_url` and `behaviour_url` (PostgreSQL), `blobs_url` (s3://…),
+`tables_url`.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from index.behaviour import Behaviour
 from index.blobs import Blobs
 from index.ledger import Ledger
 from index.records import Space
@@ -26,10 +29,11 @@ DEFAULT_FOLDER = "firstlook-data"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Home:
-    """The three stores of one library, opened."""
+    """The stores of one library, opened."""
 
     folder: Path
     ledger: Ledger
+    behaviour: Behaviour
     blobs: Blobs
     blobs_url: str
     tables_url: str
@@ -41,6 +45,7 @@ class Home:
         *,
         create: bool = True,
         ledger_url: str | None = None,
+        behaviour_url: str | None = None,
         blobs_url: str | None = None,
         tables_url: str | None = None,
     ) -> Home:
@@ -49,7 +54,7 @@ class Home:
         Args:
             folder: default `FIRSTLOOK_HOME`, then `./firstlook-data`.
             create: make it where there is none.
-            ledger_url: default `FIRSTLOOK_LEDGER_URL`, then SQLite in the folder; the next two likewise.
+            ledger_url: default `FIRSTLOOK_LEDGER_URL`, then SQLite in the folder; the next three likewise.
 
         Raises:
             NotADirectoryError: the folder is a file.
@@ -63,9 +68,11 @@ class Home:
             raise FileNotFoundError(f"no library at {path}; firstlook ingest PATHS makes one")
         path.mkdir(parents=True, exist_ok=True)
         blobs_url = _absolute(blobs_url or os.environ.get("FIRSTLOOK_BLOBS_URL") or str(path / "blobs"))
+        behaviour_url = behaviour_url or os.environ.get("FIRSTLOOK_BEHAVIOUR_URL")
         return cls(
             folder=path,
             ledger=Ledger(ledger_url or f"sqlite:///{path}/ledger.sqlite"),
+            behaviour=Behaviour(behaviour_url or f"sqlite:///{path}/behaviour.sqlite"),
             blobs=Blobs(blobs_url),
             blobs_url=blobs_url,
             tables_url=_absolute(tables_url or os.environ.get("FIRSTLOOK_TABLES_URL") or str(path / "tables")),
@@ -75,6 +82,7 @@ class Home:
         return VideoTable.open(self.tables_url, space)
 
     def close(self) -> None:
+        self.behaviour.close()
         self.ledger.close()
 
 
