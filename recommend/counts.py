@@ -109,10 +109,13 @@ class Counts:
         self.video_by_segment = Fading(2 * segments, SLOW_S)
         """Columns: impressions of each segment, then their long views."""
         self.creator, self.category = Fading(width, SLOW_S), Fading(width, SLOW_S)
+        self.category_by_segment = Fading(2 * segments, SLOW_S)
         self.sound, self.sound_now = Fading(width, SLOW_S), Fading(width, FAST_S)
         self.overall = Fading(width, SLOW_S)
         """One row."""
         self.overall_by_segment = Fading(2 * segments, SLOW_S)
+        self.first_looks = Fading(1, SLOW_S)
+        """By video: places that were given to it as a new one."""
 
     def add(
         self,
@@ -141,6 +144,8 @@ class Counts:
         if signal in (IMPRESSION, LONG_VIEW):
             column = segment + (self.segments if signal == LONG_VIEW else 0)
             self.video_by_segment.add(place, column, time_s, weight)
+            if category >= 0:
+                self.category_by_segment.add(category, column, time_s, weight)
             self.overall_by_segment.add(0, column, time_s, weight)
 
     def rates(self, now_s: float) -> NDArray[np.float64]:

@@ -84,6 +84,9 @@ class Memory:
                 viewer = self._viewer(record.viewer_id)
                 for counted in viewer.apply(seq, record, self.catalogue):
                     self._count(counted)
+                place = self.catalogue.place_of(record.video_id)
+                if isinstance(record, Impression) and record.slot == "fresh" and place >= 0:
+                    self.counts.first_looks.add(place, 0, record.time_s)
                 self.seq = seq
 
     def viewer(self, viewer_id: str) -> Viewer:
@@ -209,8 +212,9 @@ class Memory:
 
 
 _OWNERS: Mapping[str, str | None] = {
-    "video": "video", "video_now": "video", "video_by_segment": "video", "creator": "creator", "category": "category",
-    "sound": "sound", "sound_now": "sound", "overall": None, "overall_by_segment": None,
+    "video": "video", "video_now": "video", "video_by_segment": "video", "first_looks": "video", "creator": "creator",
+    "category": "category", "category_by_segment": "category", "sound": "sound", "sound_now": "sound", "overall": None,
+    "overall_by_segment": None,
 }  # fmt: skip
 """Of each table, what its rows are."""
 

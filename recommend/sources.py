@@ -88,10 +88,13 @@ Named = tuple[NDArray[np.intp], int]
 """Places, the best first, and the place of what they follow from."""
 
 
-def gather(asked: Asked, quotas: Mapping[str, int] = QUOTAS) -> Candidates:
+def gather(asked: Asked, quotas: Mapping[str, int] = QUOTAS, *, again: bool = False) -> Candidates:
     """Ask every source for what it may name beyond its quota, leave out what he has seen, and take each video once.
 
     Sources that follow from several things are taken from in turns, so that no interest fills the quota of all.
+
+    Args:
+        again: name what he has seen too: there may be nothing else left.
     """
     taken: dict[int, tuple[int, int]] = {}
     for number, (name, quota) in enumerate(quotas.items()):
@@ -99,7 +102,7 @@ def gather(asked: Asked, quotas: Mapping[str, int] = QUOTAS) -> Candidates:
         for place, because in _in_turns(named):
             if left == 0:
                 break
-            if place not in taken and place not in asked.viewer.seen:
+            if place not in taken and (again or place not in asked.viewer.seen):
                 taken[place] = number, because
                 left -= 1
     return Candidates(
