@@ -47,6 +47,7 @@ _head = schema.head
 _states = schema.states
 _aside = schema.aside
 _erasures = schema.erasures
+_imports = schema.imports
 _versions = schema.versions
 
 
@@ -324,6 +325,20 @@ class Behaviour:
         query = sql.select(_aside.c.reason, count).group_by(_aside.c.reason).order_by(count.desc(), _aside.c.reason)
         with self._read() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
+
+    # Imports -----------------------------------------------------------------------------------------------------
+
+    def import_place(self, source: str) -> int:
+        """How many lines of a file an interrupted import has brought; 0: none, or it came to its end."""
+        with self._read() as connection:
+            return int(connection.scalar(sql.select(_imports.c.lines).where(_imports.c.source == source)) or 0)
+
+    def keep_import_place(self, source: str, lines: int | None) -> None:
+        """Remember how far an import is; None: it has come to its end."""
+        with self._write() as connection:
+            connection.execute(sql.delete(_imports).where(_imports.c.source == source))
+            if lines is not None:
+                connection.execute(sql.insert(_imports).values(source=source, lines=lines, at_s=self._clock()))
 
     # Erasing -----------------------------------------------------------------------------------------------------
 

@@ -56,6 +56,13 @@ erasures = Table(
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("viewer_sha256", String, nullable=False, index=True),
 )
+imports = Table(
+    "behaviour_imports",
+    metadata,
+    Column("source", String, primary_key=True),  # a digest that names a file as it was
+    Column("lines", BigInteger, nullable=False),  # of it that are in the log
+    Column("at_s", Float, nullable=False),
+)
 
 
 def _create_all(connection: Connection) -> None:
