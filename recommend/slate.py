@@ -144,9 +144,15 @@ def robust_scores(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     if not len(values):
         return np.zeros(0)
-    away = values - np.median(values)
-    spread = 1.4826 * np.median(np.abs(away)) or 1.2533 * np.abs(away).mean()  # more than half are equal
+    away = values - _median(values)
+    spread = 1.4826 * _median(np.abs(away)) or 1.2533 * np.abs(away).mean()  # more than half are equal
     return np.asarray(np.arcsinh(away / spread) if spread > 0 else np.zeros(len(values)))
+
+
+def _median(values: NDArray[np.float64]) -> float:
+    """As numpy's, which takes ten times as long for a hundred values."""
+    ordered = np.sort(values)
+    return float(ordered[(len(values) - 1) // 2] + ordered[len(values) // 2]) / 2
 
 
 def proven(
@@ -204,7 +210,7 @@ class _Page:
         before, ahead = served.vectors[last], list(self.fixed.values())
         codes = _capped(np.stack([served.creators[last], served.sounds[last], served.categories[last]]), self.settings)
         chosen = np.concatenate([before, self.vectors[ahead]])
-        cosines = chosen @ self.vectors.T
+        cosines = (self.vectors @ chosen.T).T  # this way round a third faster
         self.left = np.ones(len(self.pool))
         """(pool,) the squared height that each adds to the volume of what is chosen."""
         self.rows = np.empty((len(chosen) + len(self.pool), len(self.pool)))
@@ -214,19 +220,14 @@ class _Page:
             kernel.flat[:: len(chosen) + 1] = 1.0
             across = (1 - self.settings.noise) * cosines.astype(np.float64)
             # A fixed one is in the pool too; nobody asks for the rows at its own number, since it has no worth.
-            self.rows[: self.count] = np.linalg.solve(np.linalg.cholesky(kernel), across)
+            self.rows[: self.count] = np.linalg.inv(np.linalg.cholesky(kernel)) @ across
             self.left -= (self.rows[: self.count] ** 2).sum(axis=0)
         self.worth[ahead], self.left[ahead] = -np.inf, 1.0
-        places = [*range(-len(before), 0), *self.fixed]
-        self.met = dict(
-            zip(places, self._meets(cosines, np.concatenate([codes, self.codes[:, ahead]], axis=1).T), strict=True)
-        )
+        places = np.array([*range(-len(before), 0), *self.fixed])
+        met = self._meets(cosines, np.concatenate([codes, self.codes[:, ahead]], axis=1).T)
+        self.met = dict(zip(places.tolist(), met, strict=True))
         """Place -> whom its video counts against by each cap, (caps, pool); places before this page are below 0."""
-        reach = self.settings.window
-        within = [met for place, met in self.met.items() if -reach < place < reach]
-        self.counts: NDArray[np.int16] = (
-            np.sum(within, axis=0, dtype=np.int16) if within else np.zeros((len(CAPS), len(self.pool)), np.int16)
-        )
+        self.counts: NDArray[np.int16] = met[np.abs(places) < self.settings.window].sum(axis=0, dtype=np.int16)
 
     def _meets(self, cosines: NDArray[np.float32], codes: NDArray[np.int32]) -> NDArray[np.bool_]:
         """(n, pool) and (n, 3) -> (n, caps, pool)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +20,8 @@ FREE = SlateSettings(near_identical=2.0, creator_cap=999, sound_cap=999, categor
 """No cap at all."""
 
 
-def unit(rows: NDArray[np.float64]) -> NDArray[np.float32]:
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+def unit(rows: NDArray[Any]) -> NDArray[np.float32]:
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
 def drawn(rng: np.random.Generator, count: int, dim: int = 8, groups: int = 3) -> NDArray[np.float32]:
@@ -341,14 +342,16 @@ def test_an_error_says_what_came_and_what_was_wanted(change: dict[str, object], 
 
 
 @pytest.mark.long
-def test_a_page_of_20_from_250_takes_a_millisecond() -> None:
+def test_a_page_of_20_from_250_takes_a_millisecond_on_a_machine_that_does_nothing_else() -> None:
+    """With OMP_NUM_THREADS=1: threads that wait for one another cost more than they bring."""
     rng = np.random.default_rng(7)
     vectors, before = drawn(rng, 250, dim=576, groups=8), drawn(rng, 20, dim=576, groups=8)
     columns = [rng.integers(-1, high, 250).astype(np.int32) for high in (80, 60, 12)]
     last = Served(vectors=before, creators=columns[0][:20], sounds=columns[1][:20], categories=columns[2][:20])
     relevance, seconds = rng.random(250), []
-    for _ in range(60):
+    for _ in range(300):
         begin = time.thread_time()
         arrange(relevance, vectors, *columns, k=20, served=last, fixed={6: 200})
         seconds.append(time.thread_time() - begin)
+    print(f"fastest {1e3 * min(seconds):.3f} ms, median {1e3 * float(np.median(seconds)):.3f} ms")
     assert min(seconds) < 0.001
