@@ -42,6 +42,10 @@ class Boards:
     quality: NDArray[np.float32]  # (n,), posterior mean share of impressions that are long views
     proven: NDArray[np.float32]  # (n,), the same less caution
     is_new: NDArray[np.bool_]  # (n,)
+    average: float
+    """Quality of a video of which nothing is known; of one that came after the boards were made, too."""
+    servable: int
+    """So many may be shown to anybody."""
     popular: NDArray[np.intp]
     by_category: Mapping[int, NDArray[np.intp]]
     trending: NDArray[np.intp]
@@ -54,6 +58,18 @@ class Boards:
     """Videos of rising sounds and hashtags."""
     new: NDArray[np.intp]
     """Videos whose first look has not ended, the latest upload first."""
+
+    def quality_at(self, places: NDArray[np.intp]) -> NDArray[np.float32]:
+        """(m,) `quality` of these."""
+        return self._at(self.quality, places)
+
+    def proven_at(self, places: NDArray[np.intp]) -> NDArray[np.float32]:
+        """(m,) `proven` of these."""
+        return self._at(self.proven, places)
+
+    def _at(self, column: NDArray[np.float32], places: NDArray[np.intp]) -> NDArray[np.float32]:
+        listed = places < len(column)
+        return np.where(listed, column[np.where(listed, places, 0)], np.float32(self.average)).astype(np.float32)
 
 
 def boards(catalogue: Catalogue, counts: Counts, now_s: float) -> Boards:
@@ -78,6 +94,8 @@ def boards(catalogue: Catalogue, counts: Counts, now_s: float) -> Boards:
         quality=mean.astype(np.float32),
         proven=proven.astype(np.float32),
         is_new=is_new,
+        average=float(counts.rates(now_s)[LONG_VIEW]),
+        servable=int(servable.sum()),
         popular=_best(proven, servable),
         by_category={
             code: _best(proven, servable & (catalogue.category == code)) for code in range(len(catalogue.categories))

@@ -47,6 +47,8 @@ class Entry:
     """Public, and not erased."""
     flagged: bool = False
     """Its caller said that no feed may show it."""
+    sensitive: bool = False
+    """Its caller said that a feed should not be full of its like."""
 
 
 class Codes:
@@ -93,6 +95,7 @@ class _Columns:
     content: NDArray[np.int64]
     shown: NDArray[np.bool_]
     flagged: NDArray[np.bool_]
+    sensitive: NDArray[np.bool_]
 
     @classmethod
     def with_room(cls, rows: int, dim: int) -> _Columns:
@@ -106,6 +109,7 @@ class _Columns:
             content=np.full(rows, UNKNOWN, np.int64),
             shown=np.zeros(rows, np.bool_),
             flagged=np.zeros(rows, np.bool_),
+            sensitive=np.zeros(rows, np.bool_),
         )
 
 
@@ -132,6 +136,7 @@ class Catalogue:
     content: NDArray[np.int64]  # (n,), the same number: the same bytes
     shown: NDArray[np.bool_]  # (n,)
     flagged: NDArray[np.bool_]  # (n,)
+    sensitive: NDArray[np.bool_]  # (n,)
 
     def __init__(self, parts: Mapping[str, slice], categories: Sequence[str], space: str = "") -> None:
         self.parts, self.categories, self.space = dict(parts), tuple(categories), space
@@ -221,6 +226,7 @@ class Catalogue:
         )
         columns.shown[place] = entry.shown
         columns.flagged[place] = entry.flagged
+        columns.sensitive[place] = entry.sensitive
         block = place // BLOCK_ROWS
         self._block_versions[block] = self._block_versions.get(block, -1) + 1
 

@@ -81,6 +81,7 @@ def _entries(
                 content_sha256=row["content_sha256"],
                 shown=row["visibility"] == PUBLIC,
                 flagged=bool(extra.get("flags")),
+                sensitive=bool(extra.get("sensitive")),
             )
         )
     return found

@@ -33,6 +33,8 @@ QUOTAS: Mapping[str, int] = {
 }  # fmt: skip
 """How many each source may name; 1,000 together. A video that two name is the first one's."""
 NAMES = tuple(QUOTAS)
+LIKE_AT = 0.3
+"""A neighbour with a smaller cosine is the nearest there is, and not like it."""
 INTERESTS = 5
 """So many of the long-term interests are asked for neighbours."""
 CO_WATCHED_FROM = 6
@@ -127,7 +129,7 @@ def _short_term(asked: Asked, count: int) -> list[Named]:
         return []
     query = viewer.short / np.float32(length)
     because = liked[int((asked.catalogue.vectors[liked] @ query).argmax())]
-    return [(asked.catalogue.nearest(query[None], count)[0], because)]
+    return [(_like(query, asked.catalogue.nearest(query[None], count)[0], asked.catalogue), because)]
 
 
 def _interests(asked: Asked, count: int) -> list[Named]:
@@ -136,9 +138,16 @@ def _interests(asked: Asked, count: int) -> list[Named]:
     each = 2 * count // max(len(order), 1)
     found = asked.catalogue.nearest(viewer.centroids[order], each)
     return [
-        (places, viewer.exemplars[at][-1] if viewer.exemplars[at] else UNKNOWN)
+        (
+            _like(viewer.centroids[at], places, asked.catalogue),
+            viewer.exemplars[at][-1] if viewer.exemplars[at] else UNKNOWN,
+        )
         for at, places in zip(order.tolist(), found, strict=True)
     ]
+
+
+def _like(query: NDArray[np.float32], places: NDArray[np.intp], catalogue: Catalogue) -> NDArray[np.intp]:
+    return np.asarray(places[catalogue.vectors[places] @ query >= LIKE_AT])
 
 
 def _co_watched(asked: Asked, count: int) -> list[Named]:
