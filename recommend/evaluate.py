@@ -329,7 +329,7 @@ def bootstrap(users: NDArray[Any], statistic: Statistic, rounds: int, rng: np.ra
         ValueError: the figure is undefined for the rows themselves, or for more than a tenth of the draws.
     """
     drawn = np.array([statistic(weights) for weights in _draws(users, rounds, rng)])
-    return _interval(statistic(np.ones(len(users))), drawn)
+    return interval_of(statistic(np.ones(len(users))), drawn)
 
 
 def paired_bootstrap(
@@ -338,7 +338,25 @@ def paired_bootstrap(
     """Return how far `ours` is above `theirs` on the same rows; every round draws the same viewers for both."""
     drawn = np.array([ours(weights) - theirs(weights) for weights in _draws(users, rounds, rng)])
     ones = np.ones(len(users))
-    return _interval(ours(ones) - theirs(ones), drawn)
+    return interval_of(ours(ones) - theirs(ones), drawn)
+
+
+def drawn_sums(users: NDArray[Any], columns: Floats, rounds: int, rng: np.random.Generator) -> Floats:
+    """Return the sums of columns over draws of viewers: all of a figure that is made of sums, at once.
+
+    Args:
+        users: (n,) whose row each is.
+        columns: (n, k).
+
+    Returns:
+        (1 + rounds, k): first those of the rows themselves.
+    """
+    known, codes = np.unique(users, return_inverse=True)
+    by_user = np.stack([np.bincount(codes, weights=column, minlength=len(known)) for column in columns.T], axis=1)
+    sums = [by_user.sum(axis=0)]
+    for _ in range(rounds):
+        sums.append(np.bincount(rng.integers(len(known), size=len(known)), minlength=len(known)) @ by_user)
+    return np.array(sums)
 
 
 def _draws(users: NDArray[Any], rounds: int, rng: np.random.Generator) -> Any:
@@ -348,7 +366,12 @@ def _draws(users: NDArray[Any], rounds: int, rng: np.random.Generator) -> Any:
         yield times[codes].astype(np.float64)
 
 
-def _interval(value: float, drawn: Floats) -> Interval:
+def interval_of(value: float, drawn: Floats) -> Interval:
+    """The interval of a figure, made of what each draw said of it; NaN where it said nothing.
+
+    Raises:
+        ValueError: the figure itself is undefined, or more than a tenth of the draws.
+    """
     known = drawn[np.isfinite(drawn)]
     if not np.isfinite(value) or len(known) < (1 - UNDEFINED_MAX) * len(drawn) or not len(drawn):
         raise ValueError(f"too little to go by: {len(known)} of {len(drawn)} draws gave a figure, the rows {value}")
