@@ -89,7 +89,7 @@ HASHTAGS: Mapping[str, str] = {
     "sports": """
         sport sports football soccer basketball nba fitness gym workout tennis golf boxing ufc mma running yoga
         skateboarding surfing cricket 体育 运动 健身 篮球 足球 スポーツ サッカー 野球 筋トレ 운동 축구 deporte
-        deportes fútbol futbol futebol esporte fußball спорт футбол фитнес тренировка खेल क्रिकेट رياضة
+        deportes fútbol futbol futebol esporte fussball спорт футбол фитнес тренировка खेल क्रिकेट رياضة
     """,
     "animals": """
         animal animals pet pets petsoftiktok cat cats catlife catsoftiktok kitten dog dogs dogsoftiktok puppy horse
