@@ -399,6 +399,16 @@ class Ledger:
             found = connection.execute(_LATEST, {"video_ids": video_ids}).all()
         return {video_id: _upload(revision, body) for video_id, revision, body in found}
 
+    def registered_s(self, video_ids: Sequence[str]) -> dict[str, float]:
+        """When each of these was heard of first, seconds since 1970."""
+        since = sql.select(_uploads.c.video_id, sql.func.min(_uploads.c.registered_s)).group_by(_uploads.c.video_id)
+        found: dict[str, float] = {}
+        with self._read() as connection:
+            for some in _in_parts(video_ids, 500):
+                rows = connection.execute(since.where(_uploads.c.video_id.in_(list(some))))
+                found |= {video_id: float(at_s) for video_id, at_s in rows}
+        return found
+
     def up_to_date(self, video_ids: Sequence[str], space_id: str) -> dict[str, Standing]:
         """Where those of these stand that the space knows in their latest revision."""
         later = sql.select(_uploads.c.revision).where(

@@ -134,6 +134,10 @@ class Fragment:
     key: str
     source: Any
 
+    def batches(self, columns: Sequence[str], *, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        """Stored columns of its rows, batch by batch."""
+        yield from self.source.scanner(columns=list(columns), batch_size=batch_rows).to_batches()
+
 
 class VideoTable:
     """The table `videos__<space id>` under a folder or object-store URL."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from index.records import Space, Upload
 from index.rows import modalities_of, vector_rows
-from index.table import Snapshot
+from index.table import Fragment, Snapshot
 from recommend.catalogue import Catalogue, Entry
 from recommend.categories import CATEGORIES, CODES, Prototypes, given
 
@@ -36,17 +36,22 @@ def empty(space: Space) -> Catalogue:
 
 
 def entries(
-    snapshot: Snapshot, prototypes: Prototypes, registered_s: Callable[[Sequence[str]], Mapping[str, float]]
+    snapshot: Snapshot,
+    fragments: Iterable[Fragment],
+    prototypes: Prototypes,
+    registered_s: Callable[[Sequence[str]], Mapping[str, float]],
 ) -> Iterator[list[Entry]]:
-    """Read all rows of a table, some thousands at a time. A video without any vector is left out: nothing is like it.
+    """Read rows of a table, some thousands at a time. A video without any vector is left out: nothing is like it.
 
     Args:
+        fragments: files of the snapshot's rows that are to be read.
         prototypes: classify those whose caller names no category.
         registered_s: when the ledger heard of these videos, for those that do not say when they were uploaded.
     """
     wanted = [*_COLUMNS, *(("text",) if "text" in snapshot.space.dims else ()), "fused"]
-    for batch in snapshot.scan(wanted, batch_rows=ROWS_AT_ONCE):
-        yield _entries(pa.Table.from_batches([batch]), snapshot.space, prototypes, registered_s)
+    for fragment in fragments:
+        for batch in fragment.batches(wanted, batch_rows=ROWS_AT_ONCE):
+            yield _entries(pa.Table.from_batches([batch]), snapshot.space, prototypes, registered_s)
 
 
 def _entries(

@@ -8,8 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.records import Event, Impression
+from recommend.boards import boards, posterior
 from recommend.catalogue import Catalogue, Entry
 from recommend.categories import CATEGORIES
+from recommend.counts import Counts
+from recommend.memory import Memory
+from recommend.pipeline import Context, Known, Scored
+from recommend.pool import pool
+from recommend.state import Viewer
 
 DIM = 32
 DAY_S = 86_400.0
@@ -71,6 +77,37 @@ def event(kind: str, viewer: str, video: str | None, time_s: float, **more: obje
 
 def seen(viewer: str, video: str, time_s: float) -> Event:
     return event("impression", viewer, video, time_s)
+
+
+class ByQuality:
+    """A ranker that a test can reckon with: quality, and how like the interests."""
+
+    digest = "by-quality"
+
+    def score(
+        self, viewer: Viewer, places: NDArray[np.intp], catalogue: Catalogue, counts: Counts, context: Context
+    ) -> Scored:
+        quality, _ = posterior(catalogue, counts, counts.video.all(context.now_s, len(catalogue)), context.now_s)
+        like = np.zeros(len(places))
+        if len(viewer.weights):
+            like = (catalogue.vectors[places] @ viewer.centroids.T).max(axis=1).astype(np.float64)
+        p = np.clip(quality[places] * (0.5 + np.maximum(like, 0)), 0.001, 0.999)
+        return Scored(heads={"long_view": p, "negative": 1 - p}, value=p)
+
+
+def known_of(records: Iterable[Record], catalogue: Catalogue, now_s: float = START_S) -> tuple[Memory, Known]:
+    """Everything that a page is made of, after these records."""
+    memory = Memory(LogInMemory(records), catalogue)
+    memory.catch_up()
+    lists = boards(catalogue, memory.counts, now_s)
+    return memory, Known(
+        catalogue=catalogue,
+        counts=memory.counts,
+        boards=lists,
+        pool=pool(catalogue, memory.counts, lists, now_s),
+        ranker=ByQuality(),
+        seq=memory.seq,
+    )
 
 
 class LogInMemory:

@@ -1,0 +1,233 @@
+"""The page as a whole: what it holds, what it never holds, and that it follows what a viewer does and asks for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from recommend.catalogue import Catalogue, Entry
+from recommend.categories import CATEGORIES
+from recommend.pipeline import Context, Page, feed, why_not
+from tests.known import DIM, START_S, Record, catalogue_of, centres, event, known_of, seen, view
+
+NOW = Context(now_s=START_S)
+LIKES_DANCE = [view("ana", f"t0-{n}", START_S - 3_600 + n * 60) for n in range(12)]
+
+
+def with_new(count: int = 30) -> Catalogue:
+    """240 videos of a month ago, and some that were uploaded an hour ago."""
+    catalogue = catalogue_of(20)
+    catalogue.put(
+        Entry(
+            video_id=f"new-{n}",
+            vector=centres()[n % 12] + 0.05,
+            creator_id=f"newcomer-{n}",
+            category=CATEGORIES[n % 12],
+            duration_s=9.0,
+            uploaded_s=START_S - 3_600,
+        )
+        for n in range(count)
+    )
+    return catalogue
+
+
+def page_of(
+    records: Sequence[Record], catalogue: Catalogue, viewer: str = "ana", context: Context = NOW, k: int = 20
+) -> Page:
+    memory, known = known_of(records, catalogue, context.now_s)
+    return feed(memory.viewer(viewer), known, context, k=k)
+
+
+def ids(page: Page) -> list[str]:
+    return [one.video_id for one in page.videos]
+
+
+def test_a_page_is_of_what_he_likes_and_of_nothing_that_he_saw() -> None:
+    page = page_of(LIKES_DANCE, with_new())
+    assert len(set(ids(page))) == len(page.videos) == 20
+    assert not set(ids(page)) & {one.video_id for one in LIKES_DANCE}
+    assert page.videos[0].video_id.startswith(("t0-", "new-0", "new-12"))
+    assert page.videos[0].source in ("short_term", "interests")
+    assert page.videos[0].because in {one.video_id for one in LIKES_DANCE}
+
+
+def test_the_same_state_gives_the_same_page_and_another_event_another() -> None:
+    catalogue = with_new()
+    assert page_of(LIKES_DANCE, catalogue) == page_of(LIKES_DANCE, catalogue)
+    liked_food = [*LIKES_DANCE, *(view("ana", f"t3-{n}", START_S - 50 + n) for n in range(6))]
+    assert ids(page_of(liked_food, catalogue)) != ids(page_of(LIKES_DANCE, catalogue))
+    assert "t3" in Counter(one.partition("-")[0] for one in ids(page_of(liked_food, catalogue)))
+
+
+def test_what_was_served_is_not_served_again_in_the_session() -> None:
+    catalogue = with_new()
+    context = Context(now_s=START_S, session_id="evening")
+    first = page_of(LIKES_DANCE, catalogue, context=context)
+    second = page_of([*LIKES_DANCE, *first.impressions()], catalogue, context=context)
+    assert not set(ids(first)) & set(ids(second))
+
+
+def test_somebody_new_gets_what_is_proven_of_several_categories() -> None:
+    catalogue = with_new()
+    proven = {"t1-3", "t4-5", "t7-0", "t9-2"}
+    records: list[Record] = []
+    for n in range(60):
+        for video in catalogue.video_ids[:100]:
+            watch_s = 20.0 if video in proven else 1.0
+            records += [seen(f"v{n}", video, START_S - 9_000 + n), view(f"v{n}", video, START_S - 8_990 + n, watch_s)]
+    page = page_of(records, catalogue, viewer="nobody")
+    ranked = [one for one in page.videos if one.slot == "rank"]
+    assert {one.video_id for one in ranked[:4]} == proven
+    assert len({catalogue.category[catalogue.place_of(one.video_id)] for one in page.videos}) >= 4
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        (event("not_interested", "ana", "t0-15", START_S - 9), "blocked"),
+        (event("block", "ana", None, START_S - 9, extra={"creator_id": "creator-0-1"}), "blocked"),
+        (seen("ana", "t0-15", START_S - 9), "seen"),
+    ],
+)
+def test_what_he_turned_down_is_not_shown_and_the_reason_is_told(what: Record, reason: str) -> None:
+    catalogue = with_new()
+    records = [*LIKES_DANCE, what]
+    memory, known = known_of(records, catalogue)
+    page = feed(memory.viewer("ana"), known, NOW, k=100)
+    assert "t0-15" not in ids(page)
+    assert why_not("t0-15", memory.viewer("ana"), known, NOW).endswith(reason)
+
+
+def test_flagged_private_and_own_videos_are_shown_to_nobody_whom_they_are_not_for() -> None:
+    catalogue = with_new()
+    near = {"vector": centres()[0] + 0.01, "category": "dance", "duration_s": 20.0}
+    catalogue.put([
+        Entry(video_id="flagged", flagged=True, **near),  # type: ignore[arg-type]
+        Entry(video_id="private", shown=False, **near),  # type: ignore[arg-type]
+        Entry(video_id="own", creator_id="ana", **near),  # type: ignore[arg-type]
+    ])  # fmt: skip
+    memory, known = known_of(LIKES_DANCE, catalogue)
+    for second in range(200):
+        assert not {"flagged", "private", "own"} & set(
+            ids(feed(memory.viewer("ana"), known, Context(now_s=START_S + second), k=20))
+        )
+    told = {one: why_not(one, memory.viewer("ana"), known, NOW) for one in ("flagged", "private", "own", "nothing")}
+    assert told["flagged"].endswith("flagged")
+    assert told["private"].endswith("private_or_removed")
+    assert told["own"].endswith("own")
+    assert "no video of the catalogue" in told["nothing"]
+
+
+def test_new_videos_get_a_first_look_and_its_probability_is_written_down() -> None:
+    memory, known = known_of(LIKES_DANCE, with_new())
+    slots: Counter[str] = Counter()
+    looked: set[str] = set()
+    for second in range(300):
+        page = feed(memory.viewer("ana"), known, Context(now_s=START_S + second), k=20)
+        for one in page.videos:
+            slots[one.slot] += 1
+            assert 0 < one.propensity <= 1
+            if one.slot == "fresh":
+                looked.add(one.video_id)
+                assert one.video_id.startswith("new-")
+                assert one.position >= 2
+    assert len(looked) >= 25, "of 30 new ones; the pool's 64 draws are the same for a minute"
+    share = {slot: count / slots.total() for slot, count in slots.items()}
+    assert 0.02 < share["fresh"] < 0.12
+    assert 0.02 < share["explore"] < 0.12
+    assert 0.0005 < share["uniform"] < 0.006
+
+
+def test_nothing_is_tried_on_somebody_who_skips() -> None:
+    skips = [event("skip", "ana", f"t5-{n}", START_S - 60 + n, watch_s=0.4) for n in range(2)]
+    memory, known = known_of([*LIKES_DANCE, *skips], with_new())
+    slots = {
+        one.slot
+        for second in range(50)
+        for one in feed(memory.viewer("ana"), known, Context(now_s=START_S + second), k=20).videos
+    }
+    assert slots <= {"rank", "uniform"}
+
+
+def test_the_dial_decides_how_much_is_explored() -> None:
+    def share(explore: float) -> float:
+        dial = event("dial", "ana", None, START_S - 5, extra={"action": "explore", "target": explore})
+        memory, known = known_of([*LIKES_DANCE, dial], with_new())
+        pages = [feed(memory.viewer("ana"), known, Context(now_s=START_S + second), k=20) for second in range(60)]
+        return float(np.mean([one.slot in ("explore", "fresh") for page in pages for one in page.videos]))
+
+    assert share(0.0) == 0
+    assert 0.04 < share(0.5) < share(1.0)
+
+
+def test_less_of_something_reorders_and_a_block_filters() -> None:
+    both = [view("ana", f"t{n % 2 * 3}-{n}", START_S - 3_600 + n * 60) for n in range(16)]
+    catalogue = catalogue_of(20)
+
+    def dances(*more: Record) -> list[int]:
+        page = page_of([*both, *more], catalogue)
+        return [one.position for one in page.videos if one.video_id.startswith("t0-") and one.slot == "rank"]
+
+    less = event("dial", "ana", None, START_S - 5, extra={"action": "less", "target": "category:dance"})
+    undo = event("dial", "ana", None, START_S - 4, extra={"action": "undo"})
+    plain, fewer = dances(), dances(less)
+    assert len(plain) >= 3
+    assert len(fewer) <= len(plain)
+    assert not fewer or np.mean(fewer) > np.mean(plain)
+    assert abs(len(dances(less, undo)) - len(plain)) <= 2
+    blocks = [
+        event("block", "ana", None, START_S - 5 + n / 10, extra={"creator_id": f"creator-0-{n}"}) for n in range(7)
+    ]
+    assert not dances(*blocks)
+
+
+def test_what_was_seen_long_ago_comes_back_before_the_page_is_short() -> None:
+    catalogue = catalogue_of(2)  # 24 videos
+    everything = [seen("ana", one, START_S - 40 * 86_400 + n) for n, one in enumerate(catalogue.video_ids)]
+    page = page_of(everything, catalogue)
+    assert len(page.videos) == 20
+    assert page.removed["seen_long_ago"] >= 20
+    yesterday = [seen("ana", one, START_S - 86_400) for one in catalogue.video_ids]
+    assert page_of(yesterday, catalogue).videos == ()
+
+
+def test_sensitive_videos_stay_below_their_share() -> None:
+    catalogue = catalogue_of(4)
+    catalogue.put(
+        Entry(
+            video_id=f"s{n}",
+            vector=centres()[0] + np.float32(0.02 * n) * centres()[n % 9 + 1],
+            sensitive=True,
+            category="dance",
+            duration_s=20,
+        )
+        for n in range(80)
+    )
+    page = page_of(LIKES_DANCE[:3], catalogue)
+    assert sum(one.video_id.startswith("s") for one in page.videos) <= 12  # a fifth of the last 60
+
+
+def test_a_viewer_who_narrows_is_widened() -> None:
+    from index.records import Impression
+
+    def served(video: str, n: int) -> Impression:
+        return Impression(
+            impression_id=f"i{n}", slate_id="s", viewer_id="ana", video_id=video, time_s=START_S - 9_000 + n,
+            position=0, source="interests", slot="rank", propensity=1.0, score=0.0,
+        )  # fmt: skip
+
+    catalogue = catalogue_of(60)
+    broad = [served(f"t{n % 12}-{n // 12}", n) for n in range(180)]
+    narrow = [served(f"t0-{n}", 200 + n) for n in range(15, 60)] + [served(f"t1-{n}", 300 + n) for n in range(15, 30)]
+    assert page_of(broad, catalogue).guardrails["widened"]["explore"] == 1.0
+    guarded = page_of([*broad, *narrow], catalogue).guardrails
+    assert guarded["narrowing"]["narrowing"]
+    assert guarded["widened"]["explore"] > 1.5
+
+
+def test_an_empty_catalogue_gives_an_empty_page() -> None:
+    catalogue = Catalogue({"vision": slice(0, DIM)}, CATEGORIES)
+    assert page_of([], catalogue).videos == ()
