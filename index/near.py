@@ -83,7 +83,6 @@ class Near:
         count: int,
         generation: int,
         among: NDArray[np.uint8] | None = None,
-        share: float = LOOKED_THROUGH,
     ) -> NDArray[np.int64] | None:
         """Numbers of at most `count` rows with the largest dot products, best first.
 
@@ -91,10 +90,26 @@ class Near:
             query: (dim,).
             generation: that the caller's numbers are of.
             among: a bit a number, the lowest first, set for those that may be found; None: all may.
-            share: of the lists, how many are looked through.
 
         Returns:
             None: rows have come or gone since, and the caller's numbers are of others.
+        """
+        found = self.nearest_many(query[None], count, generation, among)
+        return None if found is None else found[0]
+
+    def nearest_many(
+        self,
+        queries: NDArray[np.float32],
+        count: int,
+        generation: int,
+        among: NDArray[np.uint8] | None = None,
+        *,
+        share: float = LOOKED_THROUGH,
+    ) -> list[NDArray[np.int64]] | None:
+        """The same for (q, dim) queries at once, which costs less than one after the other.
+
+        Args:
+            share: of the lists, how many are looked through.
         """
         said: dict[str, Any] = {"nprobe": max(1, round(share * self._lists))}
         if among is not None:
@@ -103,8 +118,8 @@ class Near:
         with self._lock:
             if generation != self.generation:
                 return None
-            _, found = self._index.search(query[None], count, params=asked)
-        return np.asarray(found[0][found[0] >= 0])
+            _, found = self._index.search(queries, count, params=asked)
+        return [np.asarray(numbers[numbers >= 0]) for numbers in found]
 
 
 def _some(blocks: Sequence[NDArray[np.float32]], count: int) -> NDArray[np.float32]:

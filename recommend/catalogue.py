@@ -278,12 +278,8 @@ class Catalogue:
         if near is None:
             products = self.vectors @ queries.T  # (n, q)
             return [_largest(products[:, i], count) for i in range(len(queries))]
-        found = []
-        for query in queries:
-            numbers = near[0].nearest(query, count, near[0].generation, share=LOOKED_THROUGH)
-            places = near[1][numbers] if numbers is not None else np.empty(0, np.intp)
-            found.append(places)
-        return found
+        found = near[0].nearest_many(queries, count, near[0].generation, share=LOOKED_THROUGH)
+        return [near[1][numbers] for numbers in found] if found is not None else [np.empty(0, np.intp)] * len(queries)
 
     def _neighbourhoods(self) -> tuple[Near, NDArray[np.intp]] | None:
         """The neighbourhoods, and the place of each of their numbers; None: few videos do without."""

@@ -281,6 +281,8 @@ def _first_looks(
         Look(position=place, slot="uniform", place=fair, propensity=propensity)
         for place, (fair, propensity) in _fair(known, rules, rng, k)
     ]
+    if not slots:
+        return looks
     taken = {look.position for look in looks}
     chosen = {look.place for look in looks}
     eligible = np.zeros(len(known.pool.places), np.bool_)
@@ -327,6 +329,8 @@ def _explored(
     rng: np.random.Generator,
 ) -> list[Look]:
     """Fill the slots that are left with what is next to his interests; a slot that nothing fits goes to the ranking."""
+    if all(look.place != UNKNOWN for look in looks):
+        return looks
     novel, part = _novelty(candidates, viewer, known.catalogue)
     eligible = (novel > 0) & ~np.isin(candidates.places, [look.place for look in looks])
     p = scored.heads["long_view"]

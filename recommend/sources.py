@@ -98,27 +98,30 @@ def gather(asked: Asked, quotas: Mapping[str, int] = QUOTAS, *, again: bool = Fa
     Args:
         again: name what he has seen too: there may be nothing else left.
     """
-    taken: dict[int, tuple[int, int]] = {}
+    free = np.ones(len(asked.catalogue), np.bool_)
+    if not again:
+        free[np.fromiter(asked.viewer.seen, np.intp, len(asked.viewer.seen))] = False
+    parts = []
     for number, (name, quota) in enumerate(quotas.items()):
-        named, left = _SOURCES[name](asked, 2 * quota), quota
-        for place, because in _in_turns(named):
-            if left == 0:
-                break
-            if place not in taken and (again or place not in asked.viewer.seen):
-                taken[place] = number, because
-                left -= 1
-    return Candidates(
-        places=np.fromiter(taken, np.intp, len(taken)),
-        source=np.array([number for number, _ in taken.values()], np.int16),
-        because=np.array([because for _, because in taken.values()], np.intp),
-    )
+        places, because = _in_turns(_SOURCES[name](asked, 2 * quota))
+        _, first = np.unique(places, return_index=True)
+        first.sort()
+        taken = first[free[places[first]]][:quota]
+        free[places[taken]] = False
+        parts.append((places[taken], np.full(len(taken), number, np.int16), because[taken]))
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return Candidates(places=columns[0], source=columns[1], because=columns[2])
 
 
-def _in_turns(named: Sequence[Named]) -> list[tuple[int, int]]:
-    """One of each list, then the second of each, and so on."""
-    listed = [(places.tolist(), because) for places, because in named]
-    longest = max((len(places) for places, _ in listed), default=0)
-    return [(places[i], because) for i in range(longest) for places, because in listed if i < len(places)]
+def _in_turns(named: Sequence[Named]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """One of each list, then the second of each, and so on: places, and what each follows from."""
+    if not named:
+        return np.empty(0, np.intp), np.empty(0, np.intp)
+    places = np.concatenate([places for places, _ in named])
+    because = np.repeat([because for _, because in named], [len(places) for places, _ in named])
+    turn = np.concatenate([np.arange(len(places)) for places, _ in named])
+    order = np.argsort(turn, kind="stable")
+    return places[order], because[order].astype(np.intp)
 
 
 def _short_term(asked: Asked, count: int) -> list[Named]:
@@ -198,7 +201,8 @@ def _fresh(asked: Asked, count: int) -> list[Named]:
     new = asked.boards.new
     if not len(new):
         return []
-    drawn = asked.rng.permutation(new)[: 4 * count]
+    drawn = np.unique(new[asked.rng.integers(len(new), size=3 * count)])
+    asked.rng.shuffle(drawn)
     if not len(asked.viewer.weights):
         return [(drawn, UNKNOWN)]
     likeness = (asked.catalogue.vectors[drawn] @ asked.viewer.centroids.T).max(axis=1)
