@@ -20,8 +20,11 @@ import sqlalchemy as sql
 from index import schema
 from index.ledger import Ledger
 
-SCOPES = ("search", "uploads", "videos", "admin")
-"""What a key may be for: to ask, to hand in, to change and delete, and everything."""
+SCOPES = ("search", "uploads", "videos", "events", "feed", "feed:any", "admin")
+"""What a key may be for: to ask, to hand in, to change and delete, to write events of any viewer, one viewer's feed
+and events, any viewer's feed, and everything."""
+OF_A_VIEWER = ("search", "events", "feed")
+"""What a key that is bound to one viewer may be for; it is shown to that viewer's telephone."""
 REQUEST_KEPT_S = 86_400.0
 """How long a request is remembered by its idempotency key."""
 REQUEST_LOST_S = 900.0
@@ -54,6 +57,8 @@ class Key:
     created_s: float
     expires_s: float | None
     revoked_s: float | None
+    viewer_id: str | None = None
+    """It speaks for this viewer alone; None: for none in particular."""
 
     def may(self, scope: str) -> bool:
         return scope in self.scopes or "admin" in self.scopes
@@ -71,19 +76,35 @@ class Access:
         self._ledger, self._clock = ledger, clock
 
     def create(
-        self, scopes: Iterable[str], *, label: str = "", ttl_s: float | None = None, parent: Key | None = None
+        self,
+        scopes: Iterable[str],
+        *,
+        label: str = "",
+        ttl_s: float | None = None,
+        parent: Key | None = None,
+        viewer_id: str | None = None,
     ) -> tuple[Key, str]:
         """Make a key; the secret text is told this once.
 
+        Args:
+            viewer_id: bind it to one viewer, as `feed` wants it. A session is bound as its parent is.
+
         Raises:
-            ValueError: no scope, or one that there is not.
+            ValueError: no scope, one that there is not, or one that does not go with a viewer or without one.
         """
+        viewer_id = viewer_id if parent is None else parent.viewer_id
         given = set(scopes)
         wanted = tuple(scope for scope in SCOPES if scope in given)
         if unknown := sorted(given - set(SCOPES)):
             raise ValueError(f"no scope {', '.join(unknown)}; there are {', '.join(SCOPES)}")
         if not wanted:
             raise ValueError(f"a key wants a scope of {', '.join(SCOPES)}, got none")
+        if "feed" in wanted and viewer_id is None:
+            raise ValueError("feed is one viewer's, and wants to know whose; feed:any is every viewer's")
+        if viewer_id is not None and (beyond := [scope for scope in wanted if scope not in OF_A_VIEWER]):
+            raise ValueError(f"a viewer's key is for {', '.join(OF_A_VIEWER)}; got {', '.join(beyond)}")
+        if viewer_id == "":
+            raise ValueError("a viewer's id is wanted, got an empty one")
         now = self._clock()
         ends = [now + ttl_s] if ttl_s is not None else []
         ends += [parent.expires_s] if parent is not None and parent.expires_s is not None else []
@@ -95,6 +116,7 @@ class Access:
             created_s=now,
             expires_s=min(ends, default=None),
             revoked_s=None,
+            viewer_id=viewer_id,
         )
         secret = secrets.token_urlsafe(32)
         row: dict[str, Any] = {name: getattr(key, name) for name in Key.__slots__} | {"scopes": " ".join(wanted)}

@@ -8,7 +8,7 @@ import sqlalchemy as sql
 from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, MetaData, String, Table, Text
 from sqlalchemy.engine import Connection
 
-VERSION = 3
+VERSION = 4
 
 metadata = MetaData()
 versions = Table("schema_version", metadata, Column("version", Integer, primary_key=True))
@@ -102,6 +102,7 @@ keys = Table(
     Column("created_s", Float, nullable=False),
     Column("expires_s", Float),
     Column("revoked_s", Float),
+    Column("viewer_id", Text),  # None: it speaks for no viewer in particular
 )
 requests = Table(
     "requests",
@@ -142,5 +143,16 @@ def _add_doors(connection: Connection) -> None:
         table.create(connection, checkfirst=True)
 
 
-MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _create_all, 2: _add_priorities_and_jobs, 3: _add_doors}
+def _add_viewers_keys(connection: Connection) -> None:
+    columns = {column["name"] for column in sql.inspect(connection).get_columns("keys")}
+    if "viewer_id" not in columns:  # a new ledger has it already
+        connection.exec_driver_sql("ALTER TABLE keys ADD COLUMN viewer_id TEXT")
+
+
+MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {
+    1: _create_all,
+    2: _add_priorities_and_jobs,
+    3: _add_doors,
+    4: _add_viewers_keys,
+}
 """Version -> what leads to it from the one before. A ledger is only ever led upwards."""

@@ -9,22 +9,18 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import sys
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Set
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
-from threading import Event
-from types import FrameType
 from typing import Any, NoReturn
 
 import click
 
 from encoders.models import ModelMissing
-from index.access import Access
+from index.access import SCOPES, Access
 from index.ledger import LeaseLost, LedgerDamaged
 from index.search import QueryError
 from index.table import TableUnreadable
@@ -38,22 +34,22 @@ from ingest.pipeline import StandsStill
 from ingest.ray_token import ClusterRefused
 from ingest.spaces import ENCODERS, RECIPES, SpaceChanged
 from ingest.uploads import ManifestError
-from service import report
+from recommend.events import EventsError
+from service import cli_behaviour, report
+from service.cli_shared import INTERRUPTED, OURS, common, say, stoppable
 from service.display import shown
 from service.library import Backfill, EmptyLibrary, Library, Options, Summary, UnknownSpace, UnknownVideo
 from service.metrics import served
 from service.steps import written
 from service.watch import Watch
 
-OURS = 1
-"""Exit code for what is not a file's fault."""
-INTERRUPTED = 130
 CORE_HOUR = 0.045
 """What a core costs for an hour, in dollars; docs/cluster.md says where."""
 
 _SAID_CLEARLY = (
     EmptyLibrary, UnknownSpace, UnknownVideo, SpaceChanged, ManifestError, WhereError, QueryError, ModelMissing,
     MediaError, TableBusy, TableUnreadable, LeaseLost, LedgerDamaged, OSError, ClusterRefused, BackfillError,
+    EventsError,
 )  # fmt: skip
 """Errors whose one line tells a person what to do; any other is a bug of ours and comes with its traceback."""
 
@@ -73,17 +69,6 @@ def main() -> NoReturn:
     except _SAID_CLEARLY as error:
         print(f"firstlook: {error}", file=sys.stderr)
         sys.exit(OURS)
-
-
-def _common(command: Any) -> Any:
-    """The options that every command has."""
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/json.md describes it."),
-        click.option("--space", help="Name or id of a space. Default: the home's live one, then local."),
-        click.option("--home", type=click.Path(path_type=Path), help="Default: FIRSTLOOK_HOME, then ./firstlook-data."),
-    ):
-        command = option(command)
-    return command
 
 
 def _working(command: Any) -> Any:
@@ -141,7 +126,7 @@ def cli() -> None:
 @click.option("--new-space", is_flag=True, help="Fill a new space with the encoders installed now.")
 @click.option("--in-place", is_flag=True, help="Refer to the originals where they lie instead of copying them.")
 @_working
-@_common
+@common
 def ingest(
     paths: tuple[str, ...],
     manifest: Path | None,
@@ -169,7 +154,7 @@ def ingest(
     options = replace(_options(**working), new_space=new_space, in_place=in_place)
     with (
         Library.open(home, space=space, recipe=recipe, create=bool(paths or manifest)) as library,
-        _stoppable() as stop,
+        stoppable() as stop,
         shown(quiet=as_json) as listener,
     ):
         summary = library.ingest(paths, manifest, options=options, listener=listener, stop=stop)
@@ -196,7 +181,7 @@ def ingest(
     "--log", type=click.Path(path_type=Path, dir_okay=False), help="Append what each task did, as JSON lines."
 )
 @_working
-@_common
+@common
 def backfill(
     manifest: Path | None,
     where: str | None,
@@ -240,7 +225,7 @@ def backfill(
     options = replace(_options(**working), in_place=in_place)
     with (
         Library.open(home, space=space, create=bool(manifest)) as library,
-        _stoppable() as stop,
+        stoppable() as stop,
         shown(quiet=as_json) as listener,
     ):
         if estimate:
@@ -268,7 +253,7 @@ def backfill(
 
 
 @cli.command()
-@_common
+@common
 def jobs(home: Path | None, space: str | None, as_json: bool) -> None:
     """List backfills, newest first, with their throughput."""
     with Library.open(home, space=space, create=False) as library:
@@ -287,7 +272,7 @@ def jobs(home: Path | None, space: str | None, as_json: bool) -> None:
 @click.option("-k", default=10, show_default=True, type=click.IntRange(1, 1000), help="How many hits.")
 @click.option("--where", help="A filter such as \"duration_s < 30 and hashtag = 'dance'\"; docs/where.md.")
 @click.option("--weights", help="What counts how much, such as vision=.5,text=.3,sound=.2.")
-@_common
+@common
 def search(
     video: str | None,
     path: Path | None,
@@ -320,18 +305,18 @@ def search(
 @click.option("--all", "everything", is_flag=True, required=True, help="Neighbours of every video.")
 @click.option("-k", default=20, show_default=True, type=click.IntRange(1, 1000), help="How many neighbours each.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A Parquet file.")
-@_common
+@common
 def similar(everything: bool, k: int, out: Path, home: Path | None, space: str | None, as_json: bool) -> None:
     """Write the nearest neighbours of all videos to a Parquet file."""
     del everything  # the flag says it in the command line; one video is what `search --video` is for
     with Library.open(home, space=space, create=False) as library:
         count = library.similar_all(out, k=k)
-    _say({"videos": count, "k": k, "out": str(out)}, as_json, f"neighbours of {count} videos in {out}")
+    say({"videos": count, "k": k, "out": str(out)}, as_json, f"neighbours of {count} videos in {out}")
 
 
 @cli.command()
 @click.argument("video_id")
-@_common
+@common
 def show(video_id: str, home: Path | None, space: str | None, as_json: bool) -> None:
     """Show one video, or why it is none."""
     with Library.open(home, space=space, create=False) as library:
@@ -343,7 +328,7 @@ def show(video_id: str, home: Path | None, space: str | None, as_json: bool) -> 
 
 
 @cli.command()
-@_common
+@common
 def status(home: Path | None, space: str | None, as_json: bool) -> None:
     """Count what the library holds and what waits."""
     with Library.open(home, space=space, create=False) as library:
@@ -358,7 +343,7 @@ def status(home: Path | None, space: str | None, as_json: bool) -> None:
 @click.option("--retry", is_flag=True, help="Try them again, and complete partial videos.")
 @click.option("--quarantined", is_flag=True, help="With --retry: also those that killed their decode child.")
 @_working
-@_common
+@common
 def failures(
     retry: bool, quarantined: bool, home: Path | None, space: str | None, as_json: bool, **working: Any
 ) -> int:
@@ -366,7 +351,7 @@ def failures(
     with Library.open(home, space=space, create=False) as library:
         if retry:
             options = _options(**working)
-            with _stoppable() as stop, shown(quiet=as_json) as listener:
+            with stoppable() as stop, shown(quiet=as_json) as listener:
                 summary = library.retry(quarantined=quarantined, options=options, listener=listener, stop=stop)
             return _end(summary, as_json)
         found = library.failures()
@@ -382,7 +367,7 @@ def failures(
     "--deep", is_flag=True, help="Read every byte: rows, originals, analyses and thumbnails by their digests."
 )
 @click.option("--fix", is_flag=True, help="Mend what is derived; without it nothing is changed.")
-@_common
+@common
 def doctor(deep: bool, fix: bool, home: Path | None, space: str | None, as_json: bool) -> int:
     """Examine a library: is everything there, whole, and once? docs/doctor.md tells what is looked at."""
     with Library.open(home, space=space, create=False) as library:
@@ -486,7 +471,7 @@ def watch(place: str, every: float, space: str | None, home: Path | None) -> Non
 
     if "://" not in place and not Path(place).is_dir():
         raise click.UsageError(f"a folder or a URL is wanted, and {place} is none")
-    with Library.open(home, space=space) as library, _stoppable() as stop:
+    with Library.open(home, space=space) as library, stoppable() as stop:
         library.settle_space()
         Watch(place, library.home, library.space.id).run(stop, every_s=every, on_new=tell)
 
@@ -497,26 +482,37 @@ def keys() -> None:
 
 
 @keys.command("create")
-@click.option("--scope", required=True, help="Of search, uploads, videos, admin; several with commas.")
+@click.option("--scope", required=True, help=f"Of {', '.join(SCOPES)}; several with commas.")
+@click.option("--viewer", help="Bind it to one viewer, whose feed and events it is for.")
 @click.option("--label", default="", help="For you: who has it.")
 @click.option("--days", type=click.FloatRange(0, min_open=True), help="How long it holds. Default: until revoked.")
-@_common
+@common
 def keys_create(
-    scope: str, label: str, days: float | None, home: Path | None, space: str | None, as_json: bool
+    scope: str,
+    viewer: str | None,
+    label: str,
+    days: float | None,
+    home: Path | None,
+    space: str | None,
+    as_json: bool,
 ) -> None:
     """Make a key and print it, this once: only its hash is kept."""
     with Library.open(home, space=space) as library:
         try:
             key, text = Access(library.home.ledger).create(
-                [part.strip() for part in scope.split(",")], label=label, ttl_s=days * 86_400 if days else None
+                [part.strip() for part in scope.split(",")],
+                label=label,
+                ttl_s=days * 86_400 if days else None,
+                viewer_id=viewer,
             )
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--scope") from error
-    _say({"key_id": key.key_id, "key": text, "scopes": list(key.scopes)}, as_json, text)
+    bound = {} if key.viewer_id is None else {"viewer_id": key.viewer_id}
+    say({"key_id": key.key_id, "key": text, "scopes": list(key.scopes), **bound}, as_json, text)
 
 
 @keys.command("list")
-@_common
+@common
 def keys_list(home: Path | None, space: str | None, as_json: bool) -> None:
     """List keys; what opens doors is not among what is known of them."""
     with Library.open(home, space=space, create=False) as library:
@@ -529,46 +525,27 @@ def keys_list(home: Path | None, space: str | None, as_json: bool) -> None:
 
 @keys.command("revoke")
 @click.argument("key_id")
-@_common
+@common
 def keys_revoke(key_id: str, home: Path | None, space: str | None, as_json: bool) -> int:
     """End a key, and the sessions that were opened with it."""
     with Library.open(home, space=space, create=False) as library:
         ended = Access(library.home.ledger).revoke(key_id)
-    _say({"revoked": ended}, as_json, "revoked; it opens nothing within seconds" if ended else "no such key")
+    say({"revoked": ended}, as_json, "revoked; it opens nothing within seconds" if ended else "no such key")
     return 0 if ended else OURS
 
 
 @cli.command()
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="A new or empty folder.")
-@_common
+@common
 def export(out: Path, home: Path | None, space: str | None, as_json: bool) -> None:
     """Write everything out: videos with their vectors, failures, thumbnails."""
     with Library.open(home, space=space, create=False) as library:
         counts = library.export(out)
-    _say(
+    say(
         counts,
         as_json,
         f"{counts['videos']} videos, {counts['failures']} failures, {counts['thumbnails']} thumbnails in {out}",
     )
-
-
-@contextmanager
-def _stoppable() -> Iterator[Event]:
-    """Ctrl-C ends cleanly: the files in hand are finished, the rest waits. A second one ends at once."""
-    stop = Event()
-
-    def on_interrupt(_number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        print("stopping after the files in hand; the next run goes on (once more: at once)", file=sys.stderr)
-
-    previous = {number: signal.signal(number, on_interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _end(summary: Summary, as_json: bool) -> int:
@@ -578,10 +555,6 @@ def _end(summary: Summary, as_json: bool) -> int:
     else:
         report.summary(summary)
     return INTERRUPTED if summary.pending else 0
-
-
-def _say(facts: Mapping[str, Any], as_json: bool, line: str) -> None:
-    print(json.dumps(facts, ensure_ascii=False) if as_json else line)
 
 
 def _weights(text: str | None) -> dict[str, float] | None:
@@ -610,6 +583,9 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 continue
             yield asked
 
+
+for _command in cli_behaviour.COMMANDS:
+    cli.add_command(_command)
 
 if __name__ == "__main__":
     main()

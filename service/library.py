@@ -28,9 +28,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from index.behaviour import Accepted
 from index.blobs import thumbnail_key
 from index.home import Home
 from index.ledger import BACKFILL, UPLOAD, Job, owner_name
+from index.records import Event as ViewerEvent
 from index.records import Failure, Glance, Space, Upload, Video
 from index.search import Query, QueryError, Searcher
 from index.table import VideoTable
@@ -48,6 +50,7 @@ from ingest.query import of_file, of_words
 from ingest.register import Given
 from ingest.spaces import FILE_QUERY_WEIGHTS, RECIPES, TEXT_QUERY_WEIGHTS, Recipe, open_space, open_text, recipe_of
 from ingest.uploads import Source
+from recommend.events import Imported, as_line, import_events, judged
 from service.export import export, write_neighbours
 
 if TYPE_CHECKING:
@@ -56,6 +59,8 @@ if TYPE_CHECKING:
 PUBLIC = "public"
 KEPT_ROWS = 300_000
 """So many rows a server keeps in memory, a gigabyte at 512 dimensions; beyond, the index on the disk answers."""
+DURATIONS_KEPT = 100_000
+"""Lengths of so many videos are remembered, since nearly every event wants one."""
 WITHHELD_SPARE = 16
 """So many more hits are asked for than are wanted: the ledger may withhold some that the table still has."""
 
@@ -188,6 +193,7 @@ class Library:
         self._pool: DecodePool | None = None
         self._words: TextEncoder | None = None
         self._kept_rows = 0
+        self._durations: dict[str, float] = {}
         self._making = threading.RLock()  # models and pools are made once, whoever asks first
 
     @classmethod
@@ -704,6 +710,58 @@ class Library:
             for hit in shown
             if hit.video_id in glances
         ]
+
+    # Behaviour ---------------------------------------------------------------------------------------------------
+
+    def events_import(
+        self,
+        paths: Sequence[str | Path],
+        on_progress: Callable[[Path, Imported], None] = lambda path, imported: None,
+        *,
+        stop: Event | None = None,
+    ) -> Imported:
+        """Import files of events: Parquet, CSV, JSON lines. Again is harmless; an interrupted run goes on.
+
+        Raises:
+            EventsError: a file that cannot be read as events.
+        """
+        files = [Path(path) for path in paths]
+        return import_events(files, self._home.behaviour, self._known_durations, on_progress=on_progress, stop=stop)
+
+    def append_events(self, events: Sequence[ViewerEvent]) -> tuple[Accepted, list[tuple[ViewerEvent, str, str]]]:
+        """Append events, and keep apart what cannot be true: (event, reason, detail). Both are on the disk then."""
+        possible, apart = self.judge_events(events)
+        return self._home.behaviour.append(possible), apart
+
+    def judge_events(
+        self, events: Sequence[ViewerEvent], unreadable: Sequence[tuple[str, str, str]] = ()
+    ) -> tuple[list[ViewerEvent], list[tuple[ViewerEvent, str, str]]]:
+        """Those that may be true; and those that cannot, which are kept apart: (event, reason, detail).
+
+        Args:
+            unreadable: what is kept apart with them: (what came, reason, detail).
+        """
+        possible, apart = judged(events, time.time(), self._known_durations)
+        told = [(as_line(event), reason, detail) for event, reason, detail in apart]
+        self._home.behaviour.set_aside([*unreadable, *told])
+        return possible, apart
+
+    def erase_viewer(self, viewer_id: str) -> int:
+        """Forget everything that a viewer did and was shown; how many rows that were."""
+        return self._home.behaviour.erase_viewer(viewer_id)
+
+    def _known_durations(self, video_ids: Sequence[str]) -> dict[str, float | None]:
+        """Length in seconds of those of these that there are; None: it is no row yet."""
+        found: dict[str, float | None] = {name: self._durations[name] for name in video_ids if name in self._durations}
+        asked = [name for name in video_ids if name not in found]
+        for start in range(0, len(asked), 500):
+            known = self._home.ledger.uploads(asked[start : start + 500])
+            glances = self._searcher().glances(list(known)) if known and self._space is not None else {}
+            found |= {name: glances[name].duration_s if name in glances else None for name in known}
+        if len(self._durations) > DURATIONS_KEPT:
+            self._durations.clear()
+        self._durations |= {name: found[name] for name in asked if found.get(name) is not None}  # type: ignore[misc]
+        return found
 
     # Looking -----------------------------------------------------------------------------------------------------
 

@@ -121,7 +121,8 @@ def keys(found: Sequence[Key]) -> None:
         state = "revoked" if key.revoked_s is not None else "until revoked"
         if key.revoked_s is None and key.expires_s is not None:
             state = f"until {datetime.fromtimestamp(key.expires_s, UTC):%Y-%m-%d %H:%M UTC}"
-        console.print(f"{key.key_id}  {', '.join(key.scopes)}  made {began}, {state}  {key.label}", markup=False)
+        whose = f", {key.viewer_id}'s" if key.viewer_id is not None else ""
+        console.print(f"{key.key_id}  {', '.join(key.scopes)}  made {began}, {state}{whose}  {key.label}", markup=False)
     if not found:
         console.print("no keys; firstlook keys create --scope search makes one")
 

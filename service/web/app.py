@@ -6,6 +6,7 @@ GET    /v1/videos              the newest first
 GET    /v1/videos/{id}         everything that is known of it; PATCH, DELETE, …/thumbnail, …/original
 GET    /v1/videos/{id}/similar what is like it; …/why-not says what keeps it out of an answer
 POST   /v1/search[/file]       by words, by a video, or by a file that is not in the library
+POST   /v1/events              what viewers did; DELETE /v1/viewers/{id} forgets one of them
 GET    /v1/failures            what did not become a video, and why; POST …/retry
 GET    /healthz /readyz /metrics
 GET    /                       the page, which asks for a key once and lives by the doors above
@@ -28,7 +29,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 
-from service.web import operate, page, receive, search, session, videos
+from service.web import events, operate, page, receive, search, session, videos
 from service.web.doors import Doors, scopes_of
 from service.web.guard import Guard, Room, is_open
 from service.web.meters import Meters
@@ -37,7 +38,7 @@ from service.web.problems import Problem, answered, on_problem, problems
 
 _log = logging.getLogger("firstlook.http")
 
-PARTS = (page, session, receive, videos, search, operate)
+PARTS = (page, session, receive, videos, search, events, operate)
 
 
 def create_app(doors: Doors, draining: asyncio.Event | None = None, meters: Meters | None = None) -> FastAPI:

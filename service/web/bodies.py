@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -9,7 +10,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field
 
 from index.ledger import Item
-from index.records import Failure, Glance, Upload, Video
+from index.records import EVENT_KINDS, Failure, Glance, Upload, Video
 from ingest.uploads import VIDEO_ID_MAX_CHARS
 from service.library import Match
 from service.report import plain
@@ -23,6 +24,8 @@ VideoId = Annotated[
 ]
 TEXT = r"^[^\x00]*$"
 """A NUL is in no text, and databases take none."""
+EVENTS_MAX = 1_000
+"""In one request."""
 Where = Annotated[str | None, Field(max_length=4_000, pattern=TEXT, examples=["duration_s < 30 and hashtag = 'cat'"])]
 
 
@@ -85,6 +88,81 @@ class Retry(Body):
 
     video_ids: list[VideoId] | None = Field(default=None, max_length=10_000)
     quarantined: bool = False
+
+
+_EVENT = {
+    "event_id": "e-1", "kind": "view", "viewer_id": "anna", "time_s": 1764337000.25, "session_id": "s-1",
+    "video_id": "cat-1", "watch_s": 6.5, "loops": 1,
+}  # fmt: skip
+Id = Annotated[str, Field(min_length=1, max_length=200, pattern=f"^{ID_CHARS}+$")]
+
+
+class EventBody(Body):
+    """One thing that a viewer did."""
+
+    model_config = _like(**_EVENT)
+
+    event_id: Id
+    """Yours; the same id is the same event, however often it comes."""
+    kind: str = Field(max_length=50, examples=list(EVENT_KINDS))
+    viewer_id: Id
+    time_s: float = Field(allow_inf_nan=False)
+    """When it happened, seconds since 1970, UTC; late and out of order is no fault."""
+    session_id: str = Field(default="", max_length=200)
+    surface: str = Field(default="feed", max_length=200)
+    video_id: VideoId | None = None
+    impression_id: Id | None = None
+    """Of the place in a feed that it happened at."""
+    watch_s: float = Field(default=0.0, allow_inf_nan=False)
+    loops: int = 0
+    """How often it began again from the start."""
+    extra: dict[str, Any] = Field(default_factory=dict)
+    """Of a search its `query`; of a follow and a block the `creator_id`."""
+
+
+class Events(Body):
+    model_config = _like(events=[_EVENT])
+
+    events: list[EventBody] = Field(min_length=1, max_length=EVENTS_MAX)
+
+
+class EventFate(BaseModel):
+    """What became of an event."""
+
+    event_id: str
+    state: Literal["accepted", "repeated", "aside"]
+    """New and on the disk; there already; or kept apart, since it cannot be true."""
+    reason: str | None = None
+    detail: str | None = None
+
+    @classmethod
+    def aside(cls, event_id: str, reason: str, detail: str) -> EventFate:
+        return cls(event_id=event_id, state="aside", reason=reason, detail=detail)
+
+
+class EventFates(BaseModel):
+    model_config = _like(
+        accepted=1, repeated=0, aside=0,
+        events=[{"event_id": "e-1", "state": "accepted", "reason": None, "detail": None}],
+    )  # fmt: skip
+
+    accepted: int
+    repeated: int
+    aside: int
+    events: list[EventFate]
+    """In the order of the request."""
+
+    @classmethod
+    def of(cls, fates: list[EventFate]) -> EventFates:
+        counts = Counter(fate.state for fate in fates)
+        return cls(accepted=counts["accepted"], repeated=counts["repeated"], aside=counts["aside"], events=fates)
+
+
+class ErasedViewer(BaseModel):
+    model_config = _like(erased=412)
+
+    erased: int
+    """Rows that are gone: events, places in feeds, and what was kept apart."""
 
 
 class KeyText(Body):
