@@ -237,6 +237,18 @@ class Behaviour:
         with self._read() as connection:
             return _records(_plainly(connection.execute(_OF_VIEWER, {"viewer": viewer_id, "after": after})))
 
+    def viewers(self) -> Iterator[str]:
+        """Everybody who ever did something or was shown something, in the order of their ids."""
+        last = ""
+        while True:
+            query = sql.select(_log.c.viewer_id).where(_log.c.viewer_id > last).distinct()
+            with self._read() as connection:
+                some = list(connection.scalars(query.order_by(_log.c.viewer_id).limit(10_000)))
+            if not some:
+                return
+            yield from some
+            last = some[-1]
+
     def impressions(self, ids: Sequence[str]) -> dict[str, Impression]:
         """impression_id -> impression, of those of these that there are."""
         found: dict[str, Impression] = {}

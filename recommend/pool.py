@@ -33,10 +33,10 @@ class Pool:
     alpha: Floats  # (m, S)
     beta: Floats  # (m, S)
     share: Floats  # (m, S), probability of taking part in a draw
-    _draws: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+    _draws: dict[int, explore.Draws] = field(default_factory=dict)
 
-    def draws(self, segment: int) -> NDArray[np.float32]:
-        """(rows, m): joint draws for one segment; the same ones until the pool is made again."""
+    def draws(self, segment: int) -> explore.Draws:
+        """Joint draws for one segment; the same ones until the pool is made again."""
         if segment not in self._draws:
             seed = hashlib.sha256(f"{self.made_s} {segment}".encode()).digest()
             rng = np.random.default_rng(int.from_bytes(seed[:8], "little"))

@@ -35,7 +35,7 @@ from ingest.ray_token import ClusterRefused
 from ingest.spaces import ENCODERS, RECIPES, SpaceChanged
 from ingest.uploads import ManifestError
 from recommend.events import EventsError
-from service import cli_behaviour, report
+from service import cli_behaviour, cli_feed, report
 from service.cli_shared import INTERRUPTED, OURS, common, say, stoppable
 from service.display import shown
 from service.library import Backfill, EmptyLibrary, Library, Options, Summary, UnknownSpace, UnknownVideo
@@ -584,7 +584,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             yield asked
 
 
-for _command in cli_behaviour.COMMANDS:
+for _command in (*cli_behaviour.COMMANDS, *cli_feed.COMMANDS):
     cli.add_command(_command)
 
 if __name__ == "__main__":

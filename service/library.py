@@ -52,6 +52,7 @@ from ingest.spaces import FILE_QUERY_WEIGHTS, RECIPES, TEXT_QUERY_WEIGHTS, Recip
 from ingest.uploads import Source
 from recommend.events import Imported, as_line, import_events, judged
 from service.export import export, write_neighbours
+from service.recommender import Recommender
 
 if TYPE_CHECKING:
     from ingest.cluster import RayCrew
@@ -194,6 +195,7 @@ class Library:
         self._words: TextEncoder | None = None
         self._kept_rows = 0
         self._durations: dict[str, float] = {}
+        self._feeds: Recommender | None = None
         self._making = threading.RLock()  # models and pools are made once, whoever asks first
 
     @classmethod
@@ -232,6 +234,8 @@ class Library:
     def close(self) -> None:
         if self._pool is not None:
             self._pool.close()
+        if self._feeds is not None:
+            self._feeds.close()
         self._home.close()
 
     def __enter__(self) -> Self:
@@ -748,7 +752,21 @@ class Library:
 
     def erase_viewer(self, viewer_id: str) -> int:
         """Forget everything that a viewer did and was shown; how many rows that were."""
-        return self._home.behaviour.erase_viewer(viewer_id)
+        erased = self._home.behaviour.erase_viewer(viewer_id)
+        if self._feeds is not None:
+            self._feeds.forget(viewer_id)
+        return erased
+
+    def recommender(self) -> Recommender:
+        """What makes feeds; loaded once, which takes a while: 50 µs a video.
+
+        Raises:
+            EmptyLibrary: nothing was ever ingested, so there is nothing to recommend.
+        """
+        with self._making:
+            if self._feeds is None:
+                self._feeds = Recommender(self._home, self.space, self._text().encode)
+            return self._feeds
 
     def _known_durations(self, video_ids: Sequence[str]) -> dict[str, float | None]:
         """Length in seconds of those of these that there are; None: it is no row yet."""

@@ -1,0 +1,79 @@
+"""What a page is ranked by before anything was trained: posterior means, moved by what the viewer makes of its like.
+
+No model and no file: shares of impressions that other viewers' behaviour shows, drawn to those of the video's creator
+and category, times how this viewer takes that creator and category, and how like his interests the video is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommend.catalogue import Catalogue
+from recommend.counts import COMPLETE, FOLLOW, IMPRESSION, LIKE, LONG_VIEW, NEGATIVE, SHARE, Counts
+from recommend.pipeline import Context, Scored
+from recommend.state import Affinity, Viewer
+
+KAPPA = 30.0
+"""So many impressions the rate of a creator, and of a category, counts for in the rate of what is below it."""
+HABIT = 5.0
+"""So many videos of a creator or category a viewer must have been shown before half of his own habit counts."""
+LIKENESS = 1.0
+"""What a video exactly like an interest gains over one that is like none: twice the chance."""
+WORTH = {LONG_VIEW: 1.0, COMPLETE: 0.3, LIKE: 2.0, SHARE: 4.0, FOLLOW: 4.0, NEGATIVE: -0.3}
+"""What each is worth beside a long view."""
+_HEADS = {
+    "long_view": LONG_VIEW, "complete": COMPLETE, "like": LIKE, "share": SHARE, "follow": FOLLOW, "negative": NEGATIVE,
+}  # fmt: skip
+
+
+class Formula:
+    """A ranker for a home in which nothing was trained yet."""
+
+    digest = "formula-1"
+
+    def score(
+        self, viewer: Viewer, places: NDArray[np.intp], catalogue: Catalogue, counts: Counts, context: Context
+    ) -> Scored:
+        """Reckon the heads of some candidates, (m,) each, and their value."""
+        now_s = context.now_s
+        rate = counts.rates(now_s)
+        for table, rows in (
+            (counts.category, catalogue.category[places]),
+            (counts.creator, catalogue.creator[places]),
+            (counts.video, places),
+        ):
+            sums = np.maximum(table.at(rows, now_s), 0)
+            rate = (sums + KAPPA * rate) / (sums[:, [IMPRESSION]] + KAPPA)
+        lift = self._lift(viewer, places, catalogue, float(counts.rates(now_s)[LONG_VIEW]), now_s)
+        heads = {name: np.clip(rate[:, signal] * lift, 1e-4, 0.98) for name, signal in _HEADS.items()}
+        heads["negative"] = np.clip(rate[:, NEGATIVE] / lift, 1e-4, 0.98)
+        value = np.sum([worth * heads[name] for name, signal in _HEADS.items() for worth in (WORTH[signal],)], axis=0)
+        return Scored(heads=heads, value=np.asarray(value, dtype=np.float64))
+
+    def _lift(
+        self, viewer: Viewer, places: NDArray[np.intp], catalogue: Catalogue, usual: float, now_s: float
+    ) -> NDArray[np.float64]:
+        """(m,) how much better than others' this viewer's chance is: by creator, category and likeness."""
+        lift = np.ones(len(places))
+        for kept, codes in (
+            (viewer.creators, catalogue.creator[places]),
+            (viewer.by_category, catalogue.category[places]),
+        ):
+            habit = {int(code): _habit(kept, int(code), usual, now_s) for code in np.unique(codes)}
+            lift *= [habit[code] for code in codes.tolist()]
+        if len(viewer.weights):
+            likeness = (catalogue.vectors[places] @ viewer.centroids.T).max(axis=1)
+            lift *= 1 + LIKENESS * np.clip(likeness, 0, 1)
+        return np.clip(lift, 0.25, 4.0)
+
+
+def _habit(kept: Mapping[int, Affinity], code: int, usual: float, now_s: float) -> float:
+    """His own share of likes among what he was shown of it, beside the usual one, as far as he was shown enough."""
+    if code not in kept:
+        return 1.0
+    liked, disliked, shown = kept[code].faded(now_s)
+    own = (max(liked - disliked, 0.0) + HABIT * usual) / (shown + HABIT)
+    return own / max(usual, 1e-6)

@@ -1,0 +1,183 @@
+"""The commands that make feeds, and those that say why. `service/cli.py` registers them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from recommend.explore import Status
+from recommend.pipeline import Page, Placed
+from recommend.why import page_notes, why, why_lines
+from service.cli_shared import common, say
+from service.library import Library
+
+
+@click.command()
+@click.option("--user", "viewer", required=True, help="Whose feed.")
+@click.option("-k", default=20, show_default=True, type=click.IntRange(1, 100), help="Places.")
+@click.option("--session", default="", help="Of the app: what it was served does not come again in it.")
+@click.option("--language", "languages", multiple=True, help="That the viewer reads; may be repeated. Default: any.")
+@click.option("--why", "says_why", is_flag=True, help="Say of each video why it has its place.")
+@click.option("--look", is_flag=True, help="Write nothing down: nobody is shown this page.")
+@common
+def feed(
+    viewer: str,
+    k: int,
+    session: str,
+    languages: tuple[str, ...],
+    says_why: bool,
+    look: bool,
+    home: Path | None,
+    space: str | None,
+    as_json: bool,
+) -> None:
+    """Make the next page of a viewer's feed."""
+    with Library.open(home, space=space, create=False) as library:
+        recommender = library.recommender()
+        page = recommender.feed(viewer, k=k, session_id=session, languages=languages, write_down=not look)
+        lines = [] if as_json else list(_page_lines(page, library, says_why))
+    if as_json:
+        print(json.dumps(page_json(page), ensure_ascii=False))
+    else:
+        print("\n".join(lines) or "nothing may be shown: the library is empty, or he has seen all of it")
+
+
+@click.command("why-not")
+@click.argument("video_id")
+@click.option("--user", "viewer", required=True, help="In whose feed it is missing.")
+@common
+def why_not(video_id: str, viewer: str, home: Path | None, space: str | None, as_json: bool) -> None:
+    """Say where VIDEO_ID falls out of a viewer's page."""
+    with Library.open(home, space=space, create=False) as library:
+        said = library.recommender().why_not(video_id, viewer)
+    say({"video_id": video_id, "viewer_id": viewer, "why_not": said}, as_json, said)
+
+
+@click.command()
+@click.option("--user", "viewer", required=True, help="Whose feed.")
+@click.option("--less", metavar="TARGET", help="category:NAME, creator:ID or sound:ID.")
+@click.option("--more", metavar="TARGET", help="Likewise.")
+@click.option("--explore", type=click.FloatRange(0, 1), help="0: nothing new, 1: much.")
+@click.option("--reset", is_flag=True, help="All dials back.")
+@click.option("--undo", is_flag=True, help="The last one back.")
+@common
+def dial(
+    viewer: str,
+    less: str | None,
+    more: str | None,
+    explore: float | None,
+    reset: bool,
+    undo: bool,
+    home: Path | None,
+    space: str | None,
+    as_json: bool,
+) -> None:
+    """Turn a dial of a viewer's feed; the next page follows it. Without one: show them."""
+    turns: list[tuple[str, str | float | None]] = [("less", less), ("more", more), ("explore", explore)]
+    turns = [(action, target) for action, target in turns if target is not None]
+    turns += [(action, None) for action, is_wanted in (("reset", reset), ("undo", undo)) if is_wanted]
+    if len(turns) > 1:
+        raise click.UsageError(f"one dial at a time, got {', '.join(action for action, _ in turns)}")
+    with Library.open(home, space=space, create=False) as library:
+        recommender = library.recommender()
+        for action, target in turns:
+            recommender.dial(viewer, action, target)
+        dials = recommender.dials(viewer)
+    wanted = ", ".join(f"{way} {target}" for target, way in dials["wanted"].items()) or "nothing more or less"
+    explored = "as the system thinks" if dials["explore"] is None else f"{dials['explore']:g}"
+    say({"viewer_id": viewer, **dials}, as_json, f"{viewer}: {wanted}; explore {explored}")
+
+
+@click.command()
+@click.option("--users", required=True, help="A file with an id a line, or `all`: everybody who ever did something.")
+@click.option("-k", default=50, show_default=True, type=click.IntRange(1, 200), help="Places a slate.")
+@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="A Parquet file.")
+@common
+def recommend(users: str, k: int, out: Path, home: Path | None, space: str | None, as_json: bool) -> None:
+    """Make slates in bulk: for every viewer the page that he would get now. Nothing is written down of them."""
+    from service.slates import write_slates
+
+    with Library.open(home, space=space, create=False) as library:
+        viewers = library.home.behaviour.viewers() if users == "all" else _listed(Path(users))
+        started = time.monotonic()
+        written = write_slates(out, library.recommender().slates(viewers, k=k), on_progress=_said)
+    seconds = time.monotonic() - started
+    facts = {**written, "seconds": round(seconds, 3), "viewers_per_second": round(written["viewers"] / seconds, 1)}
+    pace = f"{seconds:.1f} s, {facts['viewers_per_second']:,} a second"
+    say(facts, as_json, f"{written['viewers']:,} slates of up to {k} in {pace}: {out}")
+
+
+@click.command()
+@click.option("-k", "limit", default=20, show_default=True, type=click.IntRange(1, 5_000), help="Videos.")
+@common
+def cold(limit: int, home: Path | None, space: str | None, as_json: bool) -> None:
+    """The pool of new videos: what each segment of viewers made of them so far, and what happens next."""
+    with Library.open(home, space=space, create=False) as library:
+        pool = library.recommender().cold()
+    if as_json:
+        print(json.dumps([asdict(one) for one in pool[:limit]], ensure_ascii=False))
+        return
+    print("\n".join(_cold_lines(pool, limit)))
+
+
+def page_json(page: Page) -> dict[str, Any]:
+    """A page as the command and the route tell it."""
+    said = asdict(page)
+    said["videos"] = [
+        {**asdict(one), "impression_id": f"{page.slate_id}-{one.position}", "why": _why(one)} for one in page.videos
+    ]
+    return said
+
+
+def _why(one: Placed) -> dict[str, Any]:
+    because = [one.because] if one.because else []
+    return why(source=one.source, slot=one.slot, because=because, novel_in=one.novel_in, heads=one.heads)
+
+
+def _page_lines(page: Page, library: Library, says_why: bool) -> Iterator[str]:
+    glances = {one.video_id: library.glance(one.video_id) for one in page.videos}
+    uploads = library.home.ledger.uploads(list(glances))
+    for one in page.videos:
+        caption = uploads[one.video_id].caption if one.video_id in uploads else ""
+        glance = glances[one.video_id]
+        seen = caption or (f"({', '.join(glance.tags[:2])})" if glance is not None else "")
+        yield f"{one.position + 1:>3}  {one.slot:<8} {one.source:<13} {one.score:6.3f}  {one.video_id:<20} {seen[:60]}"
+        if says_why:
+            yield from (f"       {line}" for line in why_lines(_why(one)))
+    if says_why:
+        yield ""
+        yield from page_notes(
+            removed=page.removed, held_back=page.held_back, relaxed=page.relaxed, guardrails=page.guardrails
+        )
+        yield f"ranked by {page.ranker}; the log up to record {page.seq:,}"
+
+
+def _cold_lines(pool: Sequence[Status], limit: int) -> Iterator[str]:
+    if not pool:
+        yield "no new videos: none was uploaded in the last week, or all have had their first look"
+        return
+    yield f"{'video':<24} {'verdict':<9} {'looks':>6} {'left':>5}  best segments: share of long views (seen)"
+    for one in pool[:limit]:
+        best = [f"{s.segment} {s.mean:.2f} ({s.shown:.0f})" for s in one.segments[:3]]
+        yield f"{one.video_id:<24.24} {one.verdict:<9} {one.spent:>6.0f} {one.budget_left:>5.0%}  {', '.join(best)}"
+        yield f"{'':<24} {one.next}"
+    if len(pool) > limit:
+        yield f"and {len(pool) - limit:,} more"
+
+
+def _listed(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines() if line.strip()]
+
+
+def _said(viewers: int) -> None:
+    print(f"{viewers:,} slates", file=sys.stderr)
+
+
+COMMANDS = (feed, why_not, dial, recommend, cold)

@@ -1,0 +1,252 @@
+"""`Recommender`: a home's feed. Holds what every page needs in memory, and keeps it as the index and the log are.
+
+```python
+with Library.open("firstlook-data") as library:
+    page = library.recommender().feed("ana")
+    for one in page.videos:
+        print(one.position, one.video_id, one.slot, one.source, one.because)
+```
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.home import Home
+from index.records import Event, Space
+from index.table import VideoTable
+from recommend import load
+from recommend.boards import Boards, boards
+from recommend.catalogue import Catalogue
+from recommend.categories import Prototypes
+from recommend.explore import Status
+from recommend.memory import Memory
+from recommend.models import Models
+from recommend.pipeline import Context, Known, Page, feed, why_not
+from recommend.pool import Pool, pool
+
+BOARDS_S = 60.0
+"""So old may lists be that are the same for everybody."""
+CATALOGUE_S = 5.0
+"""So often is the table asked whether there is something new."""
+MODELS = "models"
+"""Folder of the home with what `firstlook train` makes, by space."""
+MAKE_AGAIN = 3
+"""Tries of a page when the ledger takes videos from it: erased or made private since the table heard of them."""
+
+
+class UnknownDial(ValueError):
+    """A dial that there is not; the message says which there are."""
+
+
+class Recommender:
+    """Makes pages for the viewers of one home, in one space; from any number of threads.
+
+    Args:
+        home: where videos, behaviour and models are.
+        space: whose vectors are compared.
+        encode: of its text encoder; the categories' words are compared with the videos' by it.
+        clock: seconds since 1970, UTC; tests pass their own.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        space: Space,
+        encode: Callable[[list[str]], NDArray[np.float32]],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._home, self._space, self._clock = home, space, clock
+        self.catalogue = load.empty(space)
+        self.memory = Memory(home.behaviour, self.catalogue)
+        self._prototypes = Prototypes.of(encode)
+        self._table: VideoTable = home.table(space)
+        self._lock = threading.RLock()
+        self._fragments: set[str] = set()
+        self._looked_s = -np.inf
+        self._lists: tuple[Boards, Pool] | None = None
+        self.refresh()
+        self._restored = self.memory.restore(self._counts_file)
+        self.models = Models(home.folder / MODELS / space.id, self.catalogue)
+
+    @property
+    def _counts_file(self) -> Path:
+        return self._home.folder / f"behaviour-counts-{self._space.id}.safetensors"
+
+    def close(self) -> None:
+        """Keep what is known, so that the next start need not fold the whole log."""
+        with self._lock:
+            if self.memory.seq:
+                self.memory.keep(self._counts_file)
+
+    # What there is ---------------------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Take in the files of rows that are new in the table, and withdraw the videos whose rows are gone."""
+        with self._lock:
+            self._looked_s = self._clock()
+            snapshot = self._table.snapshot()
+            fragments = {fragment.key: fragment for fragment in snapshot.fragments()}
+            new = [fragment for key, fragment in fragments.items() if key not in self._fragments]
+            for batch in load.entries(snapshot, new, self._prototypes, self._registered_s):
+                self.catalogue.put(batch)
+            if self._fragments - set(fragments):
+                there = set(snapshot.ids())
+                self.catalogue.withdraw(one for one in self.catalogue.video_ids if one not in there)
+            self._fragments = set(fragments)
+
+    def _registered_s(self, video_ids: Sequence[str]) -> Mapping[str, float]:
+        return self._home.ledger.registered_s(video_ids)
+
+    def known(self, now_s: float | None = None) -> Known:
+        """Everything that a page is made of, as of now.
+
+        Args:
+            now_s: default: by the clock.
+        """
+        with self._lock:
+            now_s = self._clock() if now_s is None else now_s
+            if self._clock() - self._looked_s > CATALOGUE_S:
+                self.refresh()
+            self.memory.catch_up()
+            lists = self._lists
+            if lists is None or abs(now_s - lists[0].made_s) > BOARDS_S:
+                made = boards(self.catalogue, self.memory.counts, now_s)
+                signal = self.models.content_signal()
+                lists = self._lists = (made, pool(self.catalogue, self.memory.counts, made, now_s, signal))
+            ranker, collaborative = self.models.current()
+            return Known(
+                catalogue=self.catalogue,
+                counts=self.memory.counts,
+                boards=lists[0],
+                pool=lists[1],
+                ranker=ranker,
+                collaborative=collaborative,
+                seq=self.memory.seq,
+            )
+
+    # Pages -----------------------------------------------------------------------------------------------------------
+
+    def feed(
+        self,
+        viewer_id: str,
+        *,
+        k: int = 20,
+        session_id: str = "",
+        languages: Sequence[str] = (),
+        write_down: bool = True,
+        now_s: float | None = None,
+    ) -> Page:
+        """Make the next page of a viewer, and write down what was served, where, why and with what probability.
+
+        Args:
+            k: places, 1..100.
+            session_id: of the app; what it was served is not served again in it.
+            languages: that the viewer reads; none: any.
+            write_down: False to look at a page that nobody is shown.
+        """
+        with self._lock:
+            known = self.known(now_s)
+            context = Context(
+                now_s=self._clock() if now_s is None else now_s, session_id=session_id, languages=tuple(languages)
+            )
+            page = self._servable(viewer_id, known, context, k)
+        if write_down and page.videos:
+            self._home.behaviour.append(page.impressions())
+        return page
+
+    def _servable(self, viewer_id: str, known: Known, context: Context, k: int) -> Page:
+        """The ledger has the last word: what was erased or made private since takes no place."""
+        for _ in range(MAKE_AGAIN):
+            page = feed(self.memory.viewer(viewer_id), known, context, k=k)
+            uploads = self._home.ledger.uploads([one.video_id for one in page.videos])
+            gone = [one.video_id for one in page.videos if not load.is_servable(uploads.get(one.video_id))]
+            if not gone:
+                return page
+            self.catalogue.withdraw(gone)
+        return replace(page, videos=tuple(one for one in page.videos if one.video_id not in gone))
+
+    def why_not(self, video_id: str, viewer_id: str, *, languages: Sequence[str] = ()) -> str:
+        """Say where a video falls out of this viewer's page."""
+        with self._lock:
+            known = self.known()
+            context = Context(now_s=self._clock(), languages=tuple(languages))
+            return why_not(video_id, self.memory.viewer(viewer_id), known, context)
+
+    def dial(self, viewer_id: str, action: str, target: str | float | None = None) -> Event:
+        """Turn a dial of a viewer; the next page already follows it.
+
+        Args:
+            action: `less` or `more` of a target, `explore`, `reset`, or `undo`.
+            target: `category:NAME`, `creator:ID` or `sound:ID`; of `explore` a number from 0 to 1.
+
+        Raises:
+            UnknownDial: an action or a target that there is not.
+        """
+        _check_dial(action, target, self.catalogue)
+        now_s = self._clock()
+        event = Event(
+            event_id=f"dial-{uuid.uuid4().hex}",
+            kind="dial",
+            viewer_id=viewer_id,
+            time_s=now_s,
+            surface="dials",
+            extra={"action": action} | ({} if target is None else {"target": target}),
+        )
+        self._home.behaviour.append([event])
+        return event
+
+    def slates(
+        self, viewer_ids: Iterable[str], *, k: int = 50, now_s: float | None = None
+    ) -> Iterator[tuple[str, Page]]:
+        """Pages in bulk, of one moment: each is what the viewer would get online with the same state. Nothing is
+        written down, since nobody has seen them."""
+        now_s = self._clock() if now_s is None else now_s
+        with self._lock:
+            known = self.known(now_s)
+        for viewer_id in viewer_ids:
+            yield viewer_id, feed(self.memory.viewer(viewer_id), known, Context(now_s=now_s), k=k)
+
+    def cold(self) -> list[Status]:
+        """Where every new video stands, and what happens next."""
+        with self._lock:
+            return self.known().pool.status(self.catalogue)
+
+    def dials(self, viewer_id: str) -> Mapping[str, Any]:
+        """What a viewer set his feed to."""
+        with self._lock:
+            self.memory.catch_up()
+            dials = self.memory.viewer(viewer_id).dials
+            return {"explore": dials.explore, "wanted": {name: _WAYS[way] for name, way in dials.wanted.items()}}
+
+    def forget(self, viewer_id: str) -> None:
+        """An erased viewer's state goes from memory too."""
+        self.memory.forget(viewer_id)
+
+
+_WAYS = {1: "more", -1: "less"}
+_ACTIONS = ("less", "more", "explore", "reset", "undo")
+_TARGETS = ("category", "creator", "sound")
+
+
+def _check_dial(action: str, target: str | float | None, catalogue: Catalogue) -> None:
+    if action not in _ACTIONS:
+        raise UnknownDial(f"a dial is one of {', '.join(_ACTIONS)}; got {action!r}")
+    if action == "explore" and not (isinstance(target, int | float) and 0 <= target <= 1):
+        raise UnknownDial(f"explore wants a number from 0 to 1, got {target!r}")
+    if action in ("less", "more"):
+        kind, _, name = target.partition(":") if isinstance(target, str) else ("", "", "")
+        if kind not in _TARGETS or not name:
+            raise UnknownDial(f"{action} wants category:NAME, creator:ID or sound:ID; got {target!r}")
+        if kind == "category" and name not in catalogue.categories:
+            raise UnknownDial(f"no category {name!r}; there are {', '.join(catalogue.categories)}")
