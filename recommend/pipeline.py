@@ -59,6 +59,9 @@ class Scored:
     """Head -> (m,), probabilities, of `watch` a quantile."""
     value: NDArray[np.float64]  # (m,), what a place is worth with this video
 
+    def take(self, at: NDArray[np.intp]) -> Scored:
+        return Scored(heads={name: head[at] for name, head in self.heads.items()}, value=self.value[at])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
@@ -126,7 +129,7 @@ class Page:
     removed: Mapping[str, int]
     """Filter -> how many candidates it took."""
     held_back: Mapping[str, int]
-    """Cap of the slate -> how many."""
+    """Cap of the slate, or `sensitive` -> how many."""
     relaxed: tuple[str, ...]
     """Caps that were let go, since too little was left."""
     candidates: Mapping[str, int]
@@ -171,7 +174,9 @@ def feed(viewer: Viewer, known: Known, context: Context, *, k: int = 20) -> Page
     scored = known.ranker.score(viewer, pruned.places, known.catalogue, known.counts, context)
     looks = _explored(pruned, scored, looks, viewer, known, context, rng)
     relevance = _dialled(scored.value, pruned.places, viewer, known)
-    pruned, scored, relevance = _bearable(pruned, scored, relevance, looks, viewer, known, k)
+    bearable = _bearable(pruned, relevance, looks, viewer, known, k)
+    held_back = len(pruned) - len(bearable)
+    pruned, scored, relevance = pruned.take(bearable), scored.take(bearable), relevance[bearable]
     page = slate.arrange(
         relevance,
         known.catalogue.vectors[pruned.places],
@@ -183,7 +188,7 @@ def feed(viewer: Viewer, known: Known, context: Context, *, k: int = 20) -> Page
         fixed={look.position: look.at(pruned) for look in looks},
         settings=_settings(viewer, guarded),
     )
-    return _page(page, pruned, scored, looks, viewer, known, context, candidates, filtered, guarded)
+    return _page(page, pruned, scored, looks, viewer, known, context, candidates, filtered, guarded, held_back)
 
 
 def _guarded(viewer: Viewer, catalogue: Catalogue) -> Guarded:
@@ -437,32 +442,25 @@ def _of_target(target: str, places: NDArray[np.intp], catalogue: Catalogue) -> N
 
 
 def _bearable(
-    candidates: Candidates,
-    scored: Scored,
-    relevance: NDArray[np.float64],
-    looks: list[Look],
-    viewer: Viewer,
-    known: Known,
-    k: int,
-) -> tuple[Candidates, Scored, NDArray[np.float64]]:
-    """Hold back sensitive videos beyond their share. What a die has chosen stays: its chance was drawn before."""
+    candidates: Candidates, relevance: NDArray[np.float64], looks: list[Look], viewer: Viewer, known: Known, k: int
+) -> NDArray[np.intp]:
+    """Which candidates stay when sensitive ones beyond their share are held back. What a die has chosen stays: its
+    chance was drawn before."""
     sensitive = known.catalogue.sensitive
     if not sensitive[candidates.places].any():
-        return candidates, scored, relevance
+        return np.arange(len(candidates))
     order = np.argsort(-relevance, kind="stable")
     served = sensitive[np.fromiter(viewer.served, np.intp, len(viewer.served))]
     stay, _ = guardrails.hold_back_sensitive(sensitive[candidates.places[order]], served, k=k)
     chosen = np.isin(candidates.places, [look.place for look in looks])
-    at = np.union1d(order[stay], np.flatnonzero(chosen))
-    heads = {name: head[at] for name, head in scored.heads.items()}
-    return candidates.take(at), Scored(heads=heads, value=scored.value[at]), relevance[at]
+    return np.union1d(order[stay], np.flatnonzero(chosen))
 
 
 # Slate ---------------------------------------------------------------------------------------------------------------
 
 
 def _served(viewer: Viewer, catalogue: Catalogue) -> slate.Served:
-    last = np.array(viewer.session_served[-LAST_SERVED:], dtype=np.intp)
+    last = np.fromiter(viewer.served, np.intp, len(viewer.served))[-LAST_SERVED:]
     return slate.Served(
         vectors=catalogue.vectors[last],
         creators=catalogue.creator[last],
@@ -486,6 +484,7 @@ def _page(
     named: Candidates,
     filtered: Filtered,
     guarded: Guarded,
+    sensitive: int,
 ) -> Page:
     look_of = {look.place: look for look in looks}
     told = f"{viewer.viewer_id} {viewer.seq} {context.now_s} {context.session_id}"
@@ -514,7 +513,7 @@ def _page(
         session_id=context.session_id,
         videos=tuple(placed),
         removed=filtered.counts(),
-        held_back=dict(Counter(reason for _, reason in page.held_back)),
+        held_back=Counter(reason for _, reason in page.held_back) + Counter(sensitive=sensitive),
         relaxed=page.relaxed,
         candidates=dict(Counter(sources.NAMES[source] for source in named.source)),
         guardrails=guarded.to_json(),

@@ -30,7 +30,8 @@ SLOTS: Mapping[str, str] = {
     "uniform": "a fair die chose it out of all videos, to check the others against",
 }
 NOVEL_IN: Mapping[str, str] = {
-    "sound": "a known topic with a new sound",
+    "sound": "a known topic that sounds new",
+    "sound_used": "a known topic with a sound that is new to you",
     "vision": "a known topic that looks new",
     "text": "a known look with a new topic",
     "creator": "a new creator in a style you know",
@@ -52,6 +53,7 @@ CAPS: Mapping[str, str] = {
     "creator": "too many of one creator",
     "sound": "too many with one sound",
     "category": "too many of one category",
+    "sensitive": "more sensitive videos than a feed should have",
 }
 HEADS: Mapping[str, str] = {
     "long_view": "watched for long",
@@ -59,7 +61,7 @@ HEADS: Mapping[str, str] = {
     "like": "liked",
     "share": "shared",
     "follow": "its creator followed",
-    "negative": "unwanted",
+    "negative": "left at once",
 }
 
 
