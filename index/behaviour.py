@@ -219,8 +219,7 @@ class Behaviour:
         return found
 
     def _take_places(self, connection: Connection, count: int) -> int:
-        """Take the next places of the log; return the last one given. On PostgreSQL it also takes turns: the row is
-        locked until the transaction ends, so whoever reads up to a place has seen everything before it."""
+        """Take the next places of the log; return the last one given."""
         taken = sql.update(_head).values(seq=_head.c.seq + count).returning(_head.c.seq)
         return int(connection.execute(taken).scalar_one())
 
@@ -407,7 +406,8 @@ class Behaviour:
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
-        """One writer at a time on both databases.
+        """One writer at a time on both databases: what is read in here still holds when it is written, and whoever
+        reads up to a place has seen everything before it.
 
         Raises:
             OSError: the disk is full, or the log stays locked; nothing of the transaction was written.
@@ -415,6 +415,8 @@ class Behaviour:
         self._open()
         try:
             with self._engine.begin() as connection:
+                if not self._is_sqlite:  # whose BEGIN IMMEDIATE takes turns; places are then given in order of commit
+                    connection.execute(sql.select(_head.c.seq).with_for_update())
                 yield connection
         except sql.exc.DBAPIError as error:
             if "database is locked" in str(error.orig):

@@ -38,6 +38,7 @@ SLACK_SHARE = 0.05
 """More than the loops allow may be watched by so much: players round, and count while they load."""
 WATCHED_MAX_S = 86_400.0
 """Nobody watches a video whose length is not known for longer than a day at a stretch."""
+LOOPS_MAX = 1_000_000
 ID_MAX_CHARS = 200
 LINE_MAX_BYTES = 1 << 20
 BATCH = 5_000
@@ -203,8 +204,8 @@ def _fault(event: Event) -> str:
         return f"time_s wants seconds since 1970, got {event.time_s}"
     if not (math.isfinite(event.watch_s) and event.watch_s >= 0):
         return f"watch_s wants seconds, 0 or more, got {event.watch_s}"
-    if event.loops < 0:
-        return f"loops wants 0 or more, got {event.loops}"
+    if not 0 <= event.loops <= LOOPS_MAX:
+        return f"loops wants 0 to {LOOPS_MAX}, got {str(event.loops)[:20]}"
     if event.kind in WANT_VIDEO and not event.video_id:
         return f"a {event.kind} wants a video_id"
     return ""
