@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
@@ -28,15 +29,15 @@ async def events(said: Events, behind: Behind, key: Annotated[Key, only("events"
     if key.viewer_id is not None and (other := {one.viewer_id for one in said.events} - {key.viewer_id}):
         raise _of_another(key, min(other))
     made, fates = [], dict[int, EventFate]()
+    unreadable: list[tuple[str, str, str]] = []
     for place, one in enumerate(said.events):
         try:
             made.append((place, _event(one)))
         except BadEvent as error:
+            unreadable.append((json.dumps(one.model_dump()), "bad_event", str(error)))
             fates[place] = EventFate.aside(one.event_id, "bad_event", str(error))
     possible, impossible = await asyncio.to_thread(
-        behind.library.judge_events,
-        [event for _, event in made],
-        [(said.events[place].model_dump_json(), fate.reason or "", fate.detail or "") for place, fate in fates.items()],
+        behind.library.judge_events, [event for _, event in made], unreadable
     )
     apart = {id(event): (reason, detail) for event, reason, detail in impossible}
     accepted = await asyncio.wrap_future(behind.home.behaviour.append_soon(possible))
