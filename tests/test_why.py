@@ -18,7 +18,7 @@ from recommend.why import Strongest, page_notes, why_lines
         (sources.NAMES, why.SOURCES),
         (SLOTS, why.SLOTS),
         ((*filters.REASONS, filters.AGAIN), why.FILTERS),
-        (slate.CAPS, why.CAPS),
+        ((*slate.CAPS, "sensitive"), why.CAPS),
     ],
 )
 def test_every_reason_that_there_is_has_its_words(names: tuple[str, ...], phrases: dict[str, str]) -> None:
@@ -42,10 +42,10 @@ def test_a_video_says_where_it_comes_from_and_what_spoke_for_it_and_against_it()
     assert why_lines(said) == [
         "like what you have watched for weeks; follows from cat-1, cat-4",
         "this place is kept for something next to your interests",
-        "a known topic with a new sound",
+        "a known topic that sounds new",
         "+ you watch this creator to the end",
         "- you skip long videos",
-        "expected: watched for long 62 %, unwanted 1 %",
+        "expected: watched for long 62 %, left at once 1 %",
     ]
     assert json.loads(json.dumps(said)) == said
     assert [one["name"] for one in said["features"]] == ["c", "b"]

@@ -29,7 +29,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 
-from service.web import events, operate, page, receive, search, session, videos
+from service.web import events, feed, operate, page, receive, search, session, videos
 from service.web.doors import Doors, scopes_of
 from service.web.guard import Guard, Room, is_open
 from service.web.meters import Meters
@@ -38,7 +38,7 @@ from service.web.problems import Problem, answered, on_problem, problems
 
 _log = logging.getLogger("firstlook.http")
 
-PARTS = (page, session, receive, videos, search, events, operate)
+PARTS = (page, session, receive, videos, search, events, feed, operate)
 
 
 def create_app(doors: Doors, draining: asyncio.Event | None = None, meters: Meters | None = None) -> FastAPI:

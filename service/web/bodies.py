@@ -417,6 +417,88 @@ class WhyNot(BaseModel):
     detail: str
 
 
+_PLACED: dict[str, Any] = {
+    "video_id": "cat-1", "impression_id": "c8d087b163547e5bf78122d9-0", "position": 0, "slot": "rank",
+    "source": "interests", "because": "cat-4", "score": 0.41, "propensity": 0.998, "heads": {"long_view": 0.41},
+    "novel_in": None, "why": {"source": "interests", "source_says": "like what you have watched for weeks"},
+}  # fmt: skip
+_PAGE: dict[str, Any] = {
+    "slate_id": "c8d087b163547e5bf78122d9", "viewer_id": "anna", "made_s": 1764337002.5, "session_id": "s-1",
+    "videos": [_PLACED], "removed": {"seen": 3}, "held_back": {"creator": 1}, "relaxed": [],
+    "candidates": {"interests": 12}, "guardrails": {}, "ranker": "formula-1", "seq": 214,
+}  # fmt: skip
+
+
+class PlacedBody(BaseModel):
+    """A video in its place on a page, and what put it there."""
+
+    model_config = _like(**_PLACED)
+
+    video_id: str
+    impression_id: str
+    """Events that happen at this place name it."""
+    position: int
+    slot: Literal["rank", "explore", "fresh", "uniform"]
+    source: str
+    because: str | None = None
+    """A video that the viewer watched, and this one follows from."""
+    score: float
+    propensity: float
+    heads: dict[str, float]
+    novel_in: str | None = None
+    why: dict[str, Any]
+
+
+class PageBody(BaseModel):
+    """A page of a feed, the top first."""
+
+    model_config = _like(**_PAGE)
+
+    slate_id: str
+    viewer_id: str
+    made_s: float
+    session_id: str
+    videos: list[PlacedBody]
+    removed: dict[str, int]
+    """Filter -> how many candidates it took."""
+    held_back: dict[str, int]
+    """Cap -> how many candidates it kept off the page."""
+    relaxed: list[str]
+    candidates: dict[str, int]
+    """Source -> how many it named."""
+    guardrails: dict[str, Any]
+    ranker: str
+    seq: int
+    """The last record of the log that the page knows of."""
+
+
+class FeedWhyNot(BaseModel):
+    model_config = _like(video_id="cat-1", viewer_id="anna", why_not="a filter takes it: seen")
+
+    video_id: str
+    viewer_id: str
+    why_not: str
+
+
+class Dial(Body):
+    """A dial and where it is turned to."""
+
+    model_config = _like(action="less", target="category:food")
+
+    action: Literal["less", "more", "explore", "reset", "undo"]
+    target: str | float | None = Field(default=None, examples=["creator:creator-8", 0.8])
+    """`category:NAME`, `creator:ID` or `sound:ID`; of `explore` a number from 0 to 1."""
+
+
+class DialsBody(BaseModel):
+    model_config = _like(viewer_id="anna", explore=None, wanted={"category:food": "less"})
+
+    viewer_id: str
+    explore: float | None = None
+    """0: nothing new, 1: much; null: as the system thinks."""
+    wanted: dict[str, Literal["less", "more"]]
+
+
 class ProblemBody(BaseModel):
     """RFC 9457."""
 
