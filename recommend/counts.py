@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recommend.trust import USUAL_QUANTILE
+
 SIGNALS = ("impression", "long_view", "complete", "like", "share", "follow", "negative")
 """What is counted; an impression is what all others are shares of."""
 IMPRESSION, LONG_VIEW, COMPLETE, LIKE, SHARE, FOLLOW, NEGATIVE = range(len(SIGNALS))
@@ -27,6 +29,14 @@ BASE_RATES = np.array([1.0, 0.31, 0.15, 0.017, 0.0008, 0.0014, 0.41])
 25 to 30 April 2022 (Gao et al. 2022); negative is a watch of less than three seconds."""
 PRIOR_IMPRESSIONS = 500.0
 """So many impressions the base rates count for."""
+ACTIVITY_EDGES = tuple(sorted({round(2 ** (n / 2)) for n in range(40)}))
+"""Records a day, a factor of 1.4 from one to the next."""
+ACTIVITY_S = 3 * 86_400.0
+"""Half-life of what is usual."""
+ACCOUNTS_MIN = 50.0
+USUAL_DEFAULT = 1_000.0
+"""Records a day that are nothing out of the way, as long as fewer accounts than `ACCOUNTS_MIN` say otherwise."""
+_EDGE_AT = {records: edge for edge, records in enumerate(ACTIVITY_EDGES)}
 _MOVED_AT = 512
 """Halvings after which the landmark moves on; a double holds twice as many."""
 _FIRST_ROWS = 1_024
@@ -114,6 +124,8 @@ class Counts:
         self.overall = Fading(width, SLOW_S)
         """One row."""
         self.overall_by_segment = Fading(2 * segments, SLOW_S)
+        self.activity = Fading(len(ACTIVITY_EDGES), ACTIVITY_S)
+        """One row: accounts whose day has got as far as each edge, and not as far as the next."""
         self.first_looks = Fading(1, SLOW_S)
         """By video: places that were given to it as a new one."""
 
@@ -147,6 +159,22 @@ class Counts:
             if category >= 0:
                 self.category_by_segment.add(category, column, time_s, weight)
             self.overall_by_segment.add(0, column, time_s, weight)
+
+    def busier(self, day_records: int, time_s: float) -> None:
+        """Count an account that has made so many records today, when that takes it past an edge."""
+        edge = _EDGE_AT.get(day_records)
+        if edge is not None:
+            self.activity.add(0, edge, time_s)
+            if edge:
+                self.activity.add(0, edge - 1, time_s, -1.0)
+
+    def usual(self, now_s: float) -> float:
+        """Records that an account makes a day at most that is nothing out of the way: `trust` weighs by it."""
+        accounts = np.maximum(self.activity.all(now_s, 1)[0], 0)
+        if accounts.sum() < ACCOUNTS_MIN:
+            return USUAL_DEFAULT
+        edge = int(np.searchsorted(np.cumsum(accounts), USUAL_QUANTILE * accounts.sum()))
+        return float(ACTIVITY_EDGES[min(edge + 1, len(ACTIVITY_EDGES) - 1)])
 
     def rates(self, now_s: float) -> NDArray[np.float64]:
         """(signals,): what share of all impressions had each signal; `BASE_RATES` stand in for the first 500."""

@@ -19,13 +19,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from index.records import Event, Impression
+from recommend import trust
 from recommend.catalogue import UNKNOWN, Catalogue
-from recommend.counts import Counts
+from recommend.counts import USUAL_DEFAULT, Counts
 from recommend.state import Counted, OtherFold, Viewer
 
 VIEWERS = 4_096
 """So many viewers are held at once: 100 kB each of those who have seen thousands of videos."""
 READ_AT_ONCE = 10_000
+USUAL_EVERY = 256
+"""Records from one reckoning of what is usual to the next."""
 SNAPSHOT_AFTER = 192
 """Records since his last snapshot, after which a viewer gets a new one: so many are folded again at most."""
 
@@ -54,6 +57,8 @@ class Memory:
         self.log, self.catalogue = log, catalogue
         self.counts = Counts(len(catalogue.categories) + 1)
         self.seq = 0
+        self.usual = USUAL_DEFAULT
+        """Records that an account makes a day at most that is nothing out of the way."""
         self._room = viewers
         self._held: OrderedDict[str, Viewer] = OrderedDict()
         self._kept_at: dict[str, int] = {}
@@ -82,8 +87,14 @@ class Memory:
         with self._lock:
             for seq, record in records:
                 viewer = self._viewer(record.viewer_id)
-                for counted in viewer.apply(seq, record, self.catalogue):
-                    self._count(counted)
+                signals = viewer.apply(seq, record, self.catalogue)
+                self.counts.busier(viewer.day_records, record.time_s)
+                if seq % USUAL_EVERY == 0:
+                    self.usual = self.counts.usual(record.time_s)
+                if signals:
+                    weight = float(trust.weights(np.array([viewer.activity]), self.usual)[0])
+                    for counted in signals:
+                        self._count(counted, weight)
                 place = self.catalogue.place_of(record.video_id)
                 if isinstance(record, Impression) and record.slot == "fresh" and place >= 0:
                     self.counts.first_looks.add(place, 0, record.time_s)
@@ -139,7 +150,8 @@ class Memory:
             self.log.keep_states([(one.viewer_id, one.seq, one.to_bytes(self.catalogue)) for one in due])
             self._kept_at.update({one.viewer_id: one.records for one in due})
 
-    def _count(self, counted: Counted) -> None:
+    def _count(self, counted: Counted, trusted: float) -> None:
+        """An account that does far more than accounts usually do says little of what others want."""
         place, catalogue = counted.place, self.catalogue
         self.counts.add(
             counted.signal,
@@ -149,7 +161,7 @@ class Memory:
             sound=int(catalogue.sound[place]),
             category=int(catalogue.category[place]),
             segment=counted.segment,
-            weight=counted.weight,
+            weight=counted.weight * trusted,
         )
 
     # Keeping ---------------------------------------------------------------------------------------------------------
@@ -163,6 +175,7 @@ class Memory:
                 for name, table in self.counts.tables().items()
                 for part, array in table.state().items()
             }
+            tensors["usual"] = np.array([self.usual])
             tensors |= {f"names.{name}": _packed(names) for name, names in self._names().items()}
             beside = file.with_suffix(".new")
             save_file(tensors, beside, metadata={"seq": str(self.seq)})
@@ -189,7 +202,7 @@ class Memory:
         except (FileNotFoundError, SafetensorError, KeyError, ValueError):
             self.counts = Counts(len(self.catalogue.categories) + 1)
             return False
-        self.seq = seq
+        self.seq, self.usual = seq, float(tensors["usual"][0])
         return True
 
     def _names(self) -> dict[str, Sequence[str]]:
@@ -214,7 +227,7 @@ class Memory:
 _OWNERS: Mapping[str, str | None] = {
     "video": "video", "video_now": "video", "video_by_segment": "video", "first_looks": "video", "creator": "creator",
     "category": "category", "category_by_segment": "category", "sound": "sound", "sound_now": "sound", "overall": None,
-    "overall_by_segment": None,
+    "overall_by_segment": None, "activity": None,
 }  # fmt: skip
 """Of each table, what its rows are."""
 

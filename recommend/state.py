@@ -27,6 +27,7 @@ from recommend.labels import complete, long_view, short_play
 
 FOLD = 1
 """Counts the changes of what a record does to a state; snapshots of another number are no good."""
+DAY_S = 86_400.0
 SHORT_S = 2 * 3_600.0
 """Half-life of the short-term vector."""
 LONG_S = 21 * 86_400.0
@@ -152,6 +153,12 @@ class Viewer:
     """Videos that came on the screen in this session."""
     session_served: list[int] = field(default_factory=list)
     skips_in_a_row: int = 0
+    day: int = 0
+    """Of the newest record, since 1970."""
+    day_records: int = 0
+    """Records of that day."""
+    busiest: float = 0.0
+    """Records of the busiest day before it, halved with each day since: rest does not wash clean at once."""
     dials: Dials = field(default_factory=Dials)
     undo: list[Dials] = field(default_factory=list)
 
@@ -176,6 +183,11 @@ class Viewer:
         return best if total >= KNOWN_AT else self.categories
 
     @property
+    def activity(self) -> float:
+        """Records of a day, today's or as many as lately: what `trust` weighs his word by."""
+        return max(float(self.day_records), self.busiest)
+
+    @property
     def is_new(self) -> bool:
         """Too little is known of him for more than proven quality."""
         return not len(self.weights) and float(self.totals[LONG_VIEW]) < KNOWN_AT
@@ -198,6 +210,7 @@ class Viewer:
             return []
         self.seq, self.records = seq, self.records + 1
         self.first_s = self.first_s or record.time_s
+        self._begin_day(int(record.time_s // DAY_S))
         self._begin_session(record)
         self.totals *= 2.0 ** -(max(record.time_s - self.last_s, 0.0) / LONG_S)
         self.last_s = max(self.last_s, record.time_s)
@@ -213,6 +226,12 @@ class Viewer:
         elif record.kind in ("follow", "unfollow", "block", "unblock"):
             self._relate(record, place, catalogue)
         return self._learn(record, place, catalogue) if place >= 0 else []
+
+    def _begin_day(self, day: int) -> None:
+        if day > self.day:
+            self.busiest = max(self.busiest, float(self.day_records)) * 0.5 ** min(day - self.day, 60)
+            self.day, self.day_records = day, 0
+        self.day_records += 1
 
     def _begin_session(self, record: Event | Impression) -> None:
         told = record.session_id and record.session_id != self.session_id
@@ -373,6 +392,7 @@ class Viewer:
             "sounds": _told(self.sounds, catalogue.codes["sound"].names),
             "by_category": _told(self.by_category, catalogue.categories),
             "session": [self.session_id, self.session_start_s, self.session_place, self.skips_in_a_row],
+            "days": [self.day, self.day_records, self.busiest],
             "session_served": [at[place] for place in self.session_served],
             "dials": [[one.explore, one.wanted] for one in (*self.undo, self.dials)],
             **{name: [[creators[code], what] for code, what in getattr(self, name).items()] for name in _BY_CREATOR},
@@ -412,6 +432,7 @@ class Viewer:
         category = catalogue.codes["category"].find
         viewer.by_category = {category(name): Affinity(*numbers) for name, numbers in body["by_category"]}
         viewer.session_id, viewer.session_start_s, viewer.session_place, viewer.skips_in_a_row = body["session"]
+        viewer.day, viewer.day_records, viewer.busiest = body["days"]
         *viewer.undo, viewer.dials = (Dials(explore, wanted) for explore, wanted in body["dials"])
         for name in _BY_CREATOR:
             setattr(viewer, name, {creator(one): what for one, what in body[name]})

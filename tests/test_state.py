@@ -78,6 +78,27 @@ def test_a_like_taken_back_is_as_if_it_had_not_been() -> None:
     assert memory.counts.video.at(np.array([0]), START_S)[0, LIKE] == 0
 
 
+def test_an_account_that_does_far_more_than_others_counts_for_nothing() -> None:
+    """A hundred people with twenty views each; then one that makes five thousand and likes a video with the last."""
+    records: list[Record] = []
+    for n in range(20):
+        records += [view(f"v{v}", f"t{n % 12}-{v % 40}", START_S + n * 60 + v / 100) for v in range(100)]
+    records += [view("bot", f"t{n % 12}-{n % 40}", START_S + 1_300 + n / 10) for n in range(5_000)]
+    before = Memory(LogInMemory(records), CATALOGUE)
+    before.catch_up()
+    assert 16 <= before.usual <= 64
+    for viewer, counts in (("v7", 1.0), ("bot", 0.0)):
+        memory = Memory(
+            LogInMemory(
+                [*records, seen(viewer, "t7-39", START_S + 1_900), event("like", viewer, "t7-39", START_S + 1_901)]
+            ),
+            CATALOGUE,
+        )
+        memory.catch_up()
+        liked = memory.counts.video.at(CATALOGUE.places_of(["t7-39"]), START_S + 1_901)[0, LIKE]
+        assert liked == pytest.approx(counts, abs=1e-3)
+
+
 # Viewers -------------------------------------------------------------------------------------------------------------
 
 
