@@ -48,8 +48,8 @@ class Formula:
             sums = np.maximum(table.at(rows, now_s), 0)
             rate = (sums + KAPPA * rate) / (sums[:, [IMPRESSION]] + KAPPA)
         lift = self._lift(viewer, places, catalogue, float(counts.rates(now_s)[LONG_VIEW]), now_s)
-        heads = {name: np.clip(rate[:, signal] * lift, 1e-4, 0.98) for name, signal in _HEADS.items()}
-        heads["negative"] = np.clip(rate[:, NEGATIVE] / lift, 1e-4, 0.98)
+        heads = {name: _lifted(rate[:, signal], lift) for name, signal in _HEADS.items()}
+        heads["negative"] = _lifted(rate[:, NEGATIVE], 1 / lift)
         value = np.sum([worth * heads[name] for name, signal in _HEADS.items() for worth in (WORTH[signal],)], axis=0)
         return Scored(heads=heads, value=np.asarray(value, dtype=np.float64))
 
@@ -68,6 +68,12 @@ class Formula:
             likeness = (catalogue.vectors[places] @ viewer.centroids.T).max(axis=1)
             lift *= 1 + LIKENESS * np.clip(likeness, 0, 1)
         return np.clip(lift, 0.25, 4.0)
+
+
+def _lifted(p: NDArray[np.float64], by: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(m,) probabilities whose odds are so many times those of `p`."""
+    odds = np.clip(p, 1e-4, 1 - 1e-4) * by
+    return np.asarray(odds / (1 - np.clip(p, 1e-4, 1 - 1e-4) + odds))
 
 
 def _habit(kept: Mapping[int, Affinity], code: int, usual: float, now_s: float) -> float:

@@ -42,7 +42,7 @@ def feed(
     with Library.open(home, space=space, create=False) as library:
         recommender = library.recommender()
         page = recommender.feed(viewer, k=k, session_id=session, languages=languages, write_down=not look)
-        lines = [] if as_json else list(_page_lines(page, library, says_why))
+        lines = [] if as_json else list(page_lines(page, library, says_why))
     if as_json:
         print(json.dumps(page_json(page), ensure_ascii=False))
     else:
@@ -141,7 +141,8 @@ def _why(one: Placed) -> dict[str, Any]:
     return why(source=one.source, slot=one.slot, because=because, novel_in=one.novel_in, heads=one.heads)
 
 
-def _page_lines(page: Page, library: Library, says_why: bool) -> Iterator[str]:
+def page_lines(page: Page, library: Library, says_why: bool) -> Iterator[str]:
+    """A page as the terminal shows it, and with `says_why` why each video has its place."""
     glances = {one.video_id: library.glance(one.video_id) for one in page.videos}
     uploads = library.home.ledger.uploads(list(glances))
     for one in page.videos:

@@ -1,4 +1,4 @@
-"""`make demo`: sample clips, or a folder of one's own, become a library; then it is searched.
+"""`make demo`: sample clips, or a folder of one's own, become a library; it is searched, and somebody gets a feed.
 
 python -m service.demo [--home firstlook-demo] [--videos FOLDER]
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,10 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from index.records import Video
+from index.records import Event, Video
 from ingest.samples import draw_samples
 from service import report
+from service.cli_feed import page_lines
 from service.display import shown
 from service.library import Library, Match, Options
 
@@ -26,6 +28,7 @@ ASKED = ("a cat", "a hot drink", "a machine that flies into space")
 ROWS = 8
 NEIGHBOURS = 3
 CELL_PX = (150, 240)
+VIEWER = "ana"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for sentence in ASKED if not asked.videos else (likely_words(rows),):
             console.print(f'\nfirstlook search --home {home} --text "{sentence}" -k 6')
             report.hits(library.search(text=sentence, k=6))
+        show_feed(library, rows, home, console)
         sheet = contact_sheet(library, rows, asked.home / f"{home.name}.jpg")
         console.print()
         report.record(rows[0].video)
@@ -108,6 +112,38 @@ def show_neighbours(rows: Sequence[Row], console: Console) -> None:
             end_section=True,
         )
     Console(highlight=False, markup=False, width=max(console.width, 150)).print(table)
+
+
+def show_feed(library: Library, rows: Sequence[Row], home: Path, console: Console) -> None:
+    """Let somebody watch two videos that are alike to the end, and leave another; then make her next page."""
+    liked, left = rows[len(rows) // 4], rows[-3 % len(rows)]
+    watched = [liked.video.upload.video_id, *(match.video_id for match in liked.matches[:1])]
+    at_s = time.time() - 60
+    library.append_events([
+        *(_view(video_id, at_s + n, seconds=None, library=library) for n, video_id in enumerate(watched)),
+        _view(left.video.upload.video_id, at_s + 9, seconds=0.8, library=library),
+    ])  # fmt: skip
+    console.print(
+        f"\n{VIEWER} watched {' and '.join(watched)} to the end, and left {left.video.upload.video_id} at once."
+    )
+    console.print(f"firstlook feed --home {home} --user {VIEWER} -k 6 --why --look")
+    page = library.recommender().feed(VIEWER, k=6, write_down=False)
+    for line in page_lines(page, library, says_why=True):
+        console.print(line)
+
+
+def _view(video_id: str, at_s: float, *, seconds: float | None, library: Library) -> Event:
+    """A view of so many seconds, or to the end. Its id is the same in every demo, so that it is counted once."""
+    glance = library.glance(video_id)
+    assert glance is not None
+    return Event(
+        event_id=f"demo-{VIEWER}-{video_id}",
+        kind="view",
+        viewer_id=VIEWER,
+        video_id=video_id,
+        time_s=at_s,
+        watch_s=glance.duration_s if seconds is None else min(seconds, glance.duration_s),
+    )
 
 
 def likely_words(rows: Sequence[Row]) -> str:
