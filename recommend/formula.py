@@ -15,6 +15,7 @@ from recommend.catalogue import Catalogue
 from recommend.counts import COMPLETE, FOLLOW, IMPRESSION, LIKE, LONG_VIEW, NEGATIVE, SHARE, Counts
 from recommend.pipeline import Context, Scored
 from recommend.state import Affinity, Viewer
+from recommend.why import Strongest
 
 KAPPA = 30.0
 """So many impressions the rate of a creator, and of a category, counts for in the rate of what is below it."""
@@ -47,27 +48,49 @@ class Formula:
         ):
             sums = np.maximum(table.at(rows, now_s), 0)
             rate = (sums + KAPPA * rate) / (sums[:, [IMPRESSION]] + KAPPA)
-        lift = self._lift(viewer, places, catalogue, float(counts.rates(now_s)[LONG_VIEW]), now_s)
+        lifts = _lifts(viewer, places, catalogue, float(counts.rates(now_s)[LONG_VIEW]), now_s)
+        lift = np.clip(np.prod(list(lifts.values()), axis=0), 0.25, 4.0)
         heads = {name: _lifted(rate[:, signal], lift) for name, signal in _HEADS.items()}
         heads["negative"] = _lifted(rate[:, NEGATIVE], 1 / lift)
         value = np.sum([worth * heads[name] for name, signal in _HEADS.items() for worth in (WORTH[signal],)], axis=0)
         return Scored(heads=heads, value=np.asarray(value, dtype=np.float64))
 
-    def _lift(
-        self, viewer: Viewer, places: NDArray[np.intp], catalogue: Catalogue, usual: float, now_s: float
-    ) -> NDArray[np.float64]:
-        """(m,) how much better than others' this viewer's chance is: by creator, category and likeness."""
-        lift = np.ones(len(places))
-        for kept, codes in (
-            (viewer.creators, catalogue.creator[places]),
-            (viewer.by_category, catalogue.category[places]),
-        ):
-            habit = {int(code): _habit(kept, int(code), usual, now_s) for code in np.unique(codes)}
-            lift *= [habit[code] for code in codes.tolist()]
-        if len(viewer.weights):
-            likeness = (catalogue.vectors[places] @ viewer.centroids.T).max(axis=1)
-            lift *= 1 + LIKENESS * np.clip(likeness, 0, 1)
-        return np.clip(lift, 0.25, 4.0)
+    def explain(
+        self, viewer: Viewer, place: int, catalogue: Catalogue, counts: Counts, context: Context
+    ) -> list[Strongest]:
+        """What moved his chance away from other viewers', the strongest first; in log-odds."""
+        usual = float(counts.rates(context.now_s)[LONG_VIEW])
+        lifts = _lifts(viewer, np.array([place]), catalogue, usual, context.now_s)
+        moved = {name: float(np.log(lift[0])) for name, lift in lifts.items()}
+        return [
+            Strongest(name=name, phrase=_PHRASES[name], contribution=by)
+            for name, by in sorted(moved.items(), key=lambda pair: -abs(pair[1]))
+            if abs(by) > 1e-9
+        ]
+
+
+_PHRASES = {
+    "your_creator": "how you take this creator",
+    "your_category": "how you take this category",
+    "like_interest": "it is like one of your interests",
+}
+
+
+def _lifts(
+    viewer: Viewer, places: NDArray[np.intp], catalogue: Catalogue, usual: float, now_s: float
+) -> dict[str, NDArray[np.float64]]:
+    """(m,) how much better than others' this viewer's chance is: by creator, category and likeness."""
+    found = {}
+    for name, kept, codes in (
+        ("your_creator", viewer.creators, catalogue.creator[places]),
+        ("your_category", viewer.by_category, catalogue.category[places]),
+    ):
+        habit = {int(code): _habit(kept, int(code), usual, now_s) for code in np.unique(codes)}
+        found[name] = np.array([max(habit[code], 1e-3) for code in codes.tolist()])
+    likeness = np.zeros(len(places))
+    if len(viewer.weights):
+        likeness = (catalogue.vectors[places] @ viewer.centroids.T).max(axis=1).astype(np.float64)
+    return found | {"like_interest": 1 + LIKENESS * np.clip(likeness, 0, 1)}
 
 
 def _lifted(p: NDArray[np.float64], by: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from recommend.catalogue import Catalogue
+from recommend.cold_content import ContentMap
 from recommend.formula import Formula
 from recommend.pipeline import Ranker
+from recommend.rank import FILE as RANKER_FILE
+from recommend.rank import Ranker as Trained
 from recommend.sources import Collaborative
+
+CONTENT_FILE = "content.safetensors"
+T = TypeVar("T")
+
+
+class ModelUnreadable(Exception):
+    """A model of this space does not read: train again, or take the file away and the formula ranks."""
 
 
 class Models:
@@ -24,11 +40,51 @@ class Models:
     def __init__(self, folder: Path, catalogue: Catalogue) -> None:
         self._folder, self._catalogue = folder, catalogue
         self._formula = Formula()
+        self._read: dict[str, tuple[int, Any]] = {}
 
     def current(self) -> tuple[Ranker, Collaborative | None]:
-        """The ranker, and the collaborative model where there is one."""
-        return self._formula, None
+        """The ranker, and the collaborative model where there is one.
+
+        Raises:
+            ModelUnreadable: there is one, and it does not read.
+        """
+        ranker = self._newest(RANKER_FILE, lambda file: Trained.load(file.parent))
+        return ranker or self._formula, None
 
     def content_signal(self) -> NDArray[np.float32] | None:
         """(n,) what the content of each video alone says of its quality, standardised; None: nothing was learned."""
-        return None
+        fitted = self._newest(CONTENT_FILE, read_content)
+        if fitted is None or not len(self._catalogue):
+            return None
+        told = fitted.apply(self._catalogue.vectors)[:, 0]
+        return np.asarray((told - told.mean()) / max(float(told.std()), 1e-9), dtype=np.float32)
+
+    def _newest(self, name: str, read: Callable[[Path], T]) -> T | None:
+        """What a file holds, read again when it was written again; None: there is no such file."""
+        file = self._folder / name
+        try:
+            written_ns = file.stat().st_mtime_ns
+            if name not in self._read or self._read[name][0] != written_ns:
+                self._read[name] = written_ns, read(file)
+        except FileNotFoundError:
+            self._read.pop(name, None)
+            return None
+        except (ValueError, KeyError, SafetensorError, json.JSONDecodeError) as error:
+            raise ModelUnreadable(f"{file}: {error}") from error
+        found: T = self._read[name][1]
+        return found
+
+
+def write_content(folder: Path, fitted: ContentMap) -> None:
+    """Keep a content map: whole, or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {"centre": fitted.centre, "slopes": fitted.slopes, "offset": fitted.offset}
+    beside = folder / f".{CONTENT_FILE}.{os.getpid()}"
+    save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, beside)
+    beside.replace(folder / CONTENT_FILE)
+
+
+def read_content(file: Path) -> ContentMap:
+    """Read what `write_content` wrote."""
+    tensors = load_file(file)
+    return ContentMap(**tensors, ridge=0.0, left_out=np.zeros((0, tensors["offset"].shape[0])))

@@ -25,6 +25,7 @@ from recommend.filters import Filtered, Rules
 from recommend.pool import Pool
 from recommend.sources import Candidates, Collaborative
 from recommend.state import Viewer
+from recommend.why import Strongest
 
 PRUNED = 250
 """So many go on to the heads: seven of them take 12 ms on 300 rows."""
@@ -49,6 +50,9 @@ class Ranker(Protocol):
     def score(
         self, viewer: Viewer, places: NDArray[np.intp], catalogue: Catalogue, counts: Counts, now: Context
     ) -> Scored: ...
+    def explain(
+        self, viewer: Viewer, place: int, catalogue: Catalogue, counts: Counts, context: Context
+    ) -> list[Strongest]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -35,11 +35,13 @@ from ingest.ray_token import ClusterRefused
 from ingest.spaces import ENCODERS, RECIPES, SpaceChanged
 from ingest.uploads import ManifestError
 from recommend.events import EventsError
+from recommend.models import ModelUnreadable
 from service import cli_behaviour, cli_feed, report
 from service.cli_shared import INTERRUPTED, OURS, common, say, stoppable
 from service.display import shown
 from service.library import Backfill, EmptyLibrary, Library, Options, Summary, UnknownSpace, UnknownVideo
 from service.metrics import served
+from service.recommender import UnknownDial
 from service.steps import written
 from service.watch import Watch
 
@@ -49,7 +51,7 @@ CORE_HOUR = 0.045
 _SAID_CLEARLY = (
     EmptyLibrary, UnknownSpace, UnknownVideo, SpaceChanged, ManifestError, WhereError, QueryError, ModelMissing,
     MediaError, TableBusy, TableUnreadable, LeaseLost, LedgerDamaged, OSError, ClusterRefused, BackfillError,
-    EventsError,
+    EventsError, ModelUnreadable, UnknownDial,
 )  # fmt: skip
 """Errors whose one line tells a person what to do; any other is a bug of ours and comes with its traceback."""
 

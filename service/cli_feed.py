@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import click
 
 from recommend.explore import Status
 from recommend.pipeline import Page, Placed
-from recommend.why import page_notes, why, why_lines
+from recommend.why import Strongest, page_notes, why, why_lines
 from service.cli_shared import common, say
 from service.library import Library
 
@@ -42,11 +42,11 @@ def feed(
     with Library.open(home, space=space, create=False) as library:
         recommender = library.recommender()
         page = recommender.feed(viewer, k=k, session_id=session, languages=languages, write_down=not look)
-        lines = [] if as_json else list(page_lines(page, library, says_why))
-    if as_json:
-        print(json.dumps(page_json(page), ensure_ascii=False))
-    else:
-        print("\n".join(lines) or "nothing may be shown: the library is empty, or he has seen all of it")
+        if as_json:
+            print(json.dumps(page_json(page, recommender.strongest(page) if says_why else {}), ensure_ascii=False))
+            return
+        lines = list(page_lines(page, library, says_why))
+    print("\n".join(lines) or "nothing may be shown: the library is empty, or he has seen all of it")
 
 
 @click.command("why-not")
@@ -127,31 +127,48 @@ def cold(limit: int, home: Path | None, space: str | None, as_json: bool) -> Non
     print("\n".join(_cold_lines(pool, limit)))
 
 
-def page_json(page: Page) -> dict[str, Any]:
-    """A page as the command and the route tell it."""
+def page_json(page: Page, strongest: Mapping[str, Sequence[Strongest]]) -> dict[str, Any]:
+    """A page as the command and the route tell it.
+
+    Args:
+        strongest: video -> what moved its score most; empty: nobody asked.
+    """
     said = asdict(page)
     said["videos"] = [
-        {**asdict(one), "impression_id": f"{page.slate_id}-{one.position}", "why": _why(one)} for one in page.videos
+        {
+            **asdict(one),
+            "impression_id": f"{page.slate_id}-{one.position}",
+            "why": _why(one, strongest.get(one.video_id, ())),
+        }
+        for one in page.videos
     ]
     return said
 
 
-def _why(one: Placed) -> dict[str, Any]:
+def _why(one: Placed, strongest: Sequence[Strongest]) -> dict[str, Any]:
     because = [one.because] if one.because else []
-    return why(source=one.source, slot=one.slot, because=because, novel_in=one.novel_in, heads=one.heads)
+    return why(
+        source=one.source,
+        slot=one.slot,
+        because=because,
+        novel_in=one.novel_in,
+        strongest=strongest,
+        heads=one.heads,
+    )
 
 
 def page_lines(page: Page, library: Library, says_why: bool) -> Iterator[str]:
     """A page as the terminal shows it, and with `says_why` why each video has its place."""
     glances = {one.video_id: library.glance(one.video_id) for one in page.videos}
     uploads = library.home.ledger.uploads(list(glances))
+    strongest = library.recommender().strongest(page) if says_why else {}
     for one in page.videos:
         caption = uploads[one.video_id].caption if one.video_id in uploads else ""
         glance = glances[one.video_id]
         seen = caption or (f"({', '.join(glance.tags[:2])})" if glance is not None else "")
         yield f"{one.position + 1:>3}  {one.slot:<8} {one.source:<13} {one.score:6.3f}  {one.video_id:<20} {seen[:60]}"
         if says_why:
-            yield from (f"       {line}" for line in why_lines(_why(one)))
+            yield from (f"       {line}" for line in why_lines(_why(one, strongest.get(one.video_id, ()))))
     if says_why:
         yield ""
         yield from page_notes(

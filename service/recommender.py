@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.home import Home
-from index.records import Event, Space
+from index.records import Event, Impression, Space
 from index.table import VideoTable
 from recommend import load
 from recommend.boards import Boards, boards
@@ -33,6 +33,7 @@ from recommend.memory import Memory
 from recommend.models import Models
 from recommend.pipeline import Context, Known, Page, feed, why_not
 from recommend.pool import Pool, pool
+from recommend.why import Strongest
 
 BOARDS_S = 60.0
 """So old may lists be that are the same for everybody."""
@@ -175,6 +176,21 @@ class Recommender:
                 return page
             self.catalogue.withdraw(gone)
         return replace(page, videos=tuple(one for one in page.videos if one.video_id not in gone))
+
+    def strongest(self, page: Page) -> dict[str, list[Strongest]]:
+        """Video -> what moved its score most, with this page's viewer and moment."""
+        with self._lock:
+            known, viewer = self.known(page.made_s), self.memory.viewer(page.viewer_id)
+            context = Context(now_s=page.made_s, session_id=page.session_id)
+            places = {one.video_id: self.catalogue.place_of(one.video_id) for one in page.videos}
+            return {
+                video_id: known.ranker.explain(viewer, place, self.catalogue, self.memory.counts, context)
+                for video_id, place in places.items()
+            }
+
+    def why(self, impression_id: str) -> Impression | None:
+        """A place that was served, with what was written down of it; None: there is no such place, or it was erased."""
+        return self._home.behaviour.impressions([impression_id]).get(impression_id)
 
     def why_not(self, video_id: str, viewer_id: str, *, languages: Sequence[str] = ()) -> str:
         """Say where a video falls out of this viewer's page."""

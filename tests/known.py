@@ -16,6 +16,7 @@ from recommend.memory import Memory
 from recommend.pipeline import Context, Known, Scored
 from recommend.pool import pool
 from recommend.state import Viewer
+from recommend.why import Strongest
 
 DIM = 32
 DAY_S = 86_400.0
@@ -93,6 +94,11 @@ class ByQuality:
             like = (catalogue.vectors[places] @ viewer.centroids.T).max(axis=1).astype(np.float64)
         p = np.clip(quality[places] * (0.5 + np.maximum(like, 0)), 0.001, 0.999)
         return Scored(heads={"long_view": p, "negative": 1 - p}, value=p)
+
+    def explain(
+        self, viewer: Viewer, place: int, catalogue: Catalogue, counts: Counts, context: Context
+    ) -> list[Strongest]:
+        return []
 
 
 def known_of(records: Iterable[Record], catalogue: Catalogue, now_s: float = START_S) -> tuple[Memory, Known]:

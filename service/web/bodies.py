@@ -472,6 +472,26 @@ class PageBody(BaseModel):
     """The last record of the log that the page knows of."""
 
 
+class FeedWhy(BaseModel):
+    """What put a video where it was served."""
+
+    model_config = _like(
+        impression_id="c8d087b163547e5bf78122d9-0", viewer_id="anna", video_id="cat-1", served_s=1764337002.5,
+        position=0, score=0.41, propensity=0.998, ranker="formula-1",
+        why={"source": "interests", "source_says": "like what you have watched for weeks"},
+    )  # fmt: skip
+
+    impression_id: str
+    viewer_id: str
+    video_id: str
+    served_s: float
+    position: int
+    score: float
+    propensity: float
+    ranker: str
+    why: dict[str, Any]
+
+
 class FeedWhyNot(BaseModel):
     model_config = _like(video_id="cat-1", viewer_id="anna", why_not="a filter takes it: seen")
 

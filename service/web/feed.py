@@ -10,10 +10,11 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query, Response
 
 from index.access import Key
+from recommend.why import why as plain_why
 from service.cli_feed import page_json
 from service.library import EmptyLibrary
 from service.recommender import Recommender, UnknownDial
-from service.web.bodies import ID_CHARS, TEXT, Dial, DialsBody, FeedWhyNot, PageBody, VideoId
+from service.web.bodies import ID_CHARS, TEXT, Dial, DialsBody, FeedWhy, FeedWhyNot, PageBody, VideoId
 from service.web.doors import Behind, Doors, as_json, only
 from service.web.problems import Problem, problems
 
@@ -26,6 +27,9 @@ Languages = Annotated[
 ]
 
 
+ImpressionId = Annotated[
+    str, Path(min_length=1, max_length=200, pattern=f"^{ID_CHARS}+$", examples=["c8d087b163547e5bf78122d9-0"])
+]
 XViewer = Annotated[
     str | None,
     Header(
@@ -42,12 +46,39 @@ def feed(
     k: Annotated[int, Query(ge=1, le=100)] = 20,
     session: Annotated[str, Query(max_length=200, pattern=TEXT)] = "",
     language: Languages = [],  # noqa: B006  # pydantic copies it
+    why: Annotated[bool, Query(description="Say what moved each score most: some ms a video")] = False,
 ) -> Response:
     """What was served is written down before this answers, with the probability that each video had for its place. It
     does not come again in the same session; what the viewer saw does not come again for a month."""
-    viewer = _viewer(key, x_viewer)
-    page = _recommender(behind).feed(viewer, k=k, session_id=session, languages=language)
-    return as_json(PageBody.model_validate(page_json(page)))
+    viewer, recommender = _viewer(key, x_viewer), _recommender(behind)
+    page = recommender.feed(viewer, k=k, session_id=session, languages=language)
+    return as_json(PageBody.model_validate(page_json(page, recommender.strongest(page) if why else {})))
+
+
+@router.get(
+    "/v1/feed/why/{impression_id:path}",
+    summary="Why a video was served",
+    response_model=FeedWhy,
+    responses=problems(404, 409),
+)
+def why(impression_id: ImpressionId, behind: Behind, key: FeedKey) -> FeedWhy:
+    """What was written down when it was, whenever that is asked: for whoever wonders about a page of last week."""
+    served = _recommender(behind).why(impression_id)
+    if served is None or key.viewer_id not in (None, served.viewer_id):
+        raise Problem(404, "not_found", f"no impression {impression_id!r}"[:500])
+    _own(key, served.viewer_id)
+    because = [served.reasons["because"]] if served.reasons.get("because") else []
+    return FeedWhy(
+        impression_id=impression_id,
+        viewer_id=served.viewer_id,
+        video_id=served.video_id,
+        served_s=served.time_s,
+        position=served.position,
+        score=served.score,
+        propensity=served.propensity,
+        ranker=str(served.reasons.get("ranker", "")),
+        why=plain_why(source=served.source, slot=served.slot, because=because),
+    )
 
 
 @router.get(
