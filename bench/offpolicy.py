@@ -27,6 +27,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path[0] = str(Path(__file__).parent.parent)  # bench/ingest.py would hide the package ingest
 
@@ -154,9 +155,7 @@ def told_apart(said: Interval, own: Log) -> bool:
     return bool(abs(said.value - mean) > half)
 
 
-def plain(
-    rows: Mapping[str, Mapping[str, Estimates]], verdicts: Mapping[str, Verdict]
-) -> dict[str, dict[str, dict[str, object]]]:
+def plain(rows: Mapping[str, Mapping[str, Estimates]], verdicts: Mapping[str, Verdict]) -> dict[str, dict[str, Any]]:
     """The figures as plain JSON, with the verdict of each log."""
     return {
         log: {
