@@ -36,7 +36,6 @@ class Site:
         self.keys = {
             "backend": access.create(["feed:any", "events"])[1],
             "ana": access.create(["feed"], viewer_id="ana")[1],
-            "unbound": access.create(["feed"])[1],
         }
         doors = Doors(library=self.library, access=access, settings=Settings(per_key_per_s=10_000))
         self.http = TestClient(create_app(doors), base_url="http://127.0.0.1")
@@ -92,7 +91,6 @@ def test_a_backend_names_the_viewer_and_a_viewers_key_is_his_alone(site: Site) -
     refused = site.ask("GET", "/v1/feed", "ana", viewer="bo")
     assert (refused.status_code, refused.json()["type"]) == (403, "urn:firstlook:wrong_viewer")
     assert site.ask("GET", "/v1/viewers/bo/dials", "ana").status_code == 403
-    assert site.ask("GET", "/v1/feed", "unbound", viewer="bo").status_code == 403
 
 
 def test_every_place_that_was_served_can_be_explained_to_him_and_to_nobody_else(site: Site) -> None:
