@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, somersd
 from sklearn.metrics import ndcg_score, roc_auc_score
+from threadpoolctl import threadpool_limits
 
 from recommend.evaluate import (
     Interval,
@@ -207,12 +208,16 @@ def test_the_same_dice_give_the_same_interval() -> None:
 
 
 @pytest.mark.parametrize("of", [auc_of, lambda labels, scores: xauc_of(labels * scores, scores)])
-def test_five_hundred_rounds_over_thirty_thousand_rows_take_seconds(of: Any) -> None:
+def test_hundreds_of_rounds_over_thirty_thousand_rows_take_seconds(of: Any) -> None:
     dice = rng()
     labels, scores, users = dice.integers(0, 2, 30_000), dice.random(30_000), dice.integers(0, 3000, 30_000)
-    began = time.process_time()
-    bootstrap(users, of(labels, scores), 50, rng())
-    assert time.process_time() - began < 3  # a tenth of the rounds; thrice what they were measured to take
+    took_s = []
+    with threadpool_limits(1):  # threads that wait for each other burn time that no round needs
+        for _ in range(3):
+            began_s = time.process_time()
+            bootstrap(users, of(labels, scores), 20, rng())
+            took_s.append(time.process_time() - began_s)
+    assert min(took_s) / 20 < 0.04  # five times what it took; 500 rounds in seconds
 
 
 def test_draws_without_a_figure_are_counted_and_many_of_them_are_refused() -> None:
