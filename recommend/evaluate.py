@@ -412,7 +412,7 @@ def _ordered_pairs(
 
 def _pairs_among(weights: Floats, codes: NDArray[np.int64]) -> float:
     """Weight of the pairs of rows with the same code; a row drawn twice makes a pair with itself."""
-    sums = np.bincount(codes, weights=weights)
+    sums = np.asarray(np.bincount(codes, weights=weights), dtype=np.float64)
     return _product(sums, sums) / 2
 
 
