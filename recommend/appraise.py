@@ -31,7 +31,7 @@ from recommend.evaluate import (
 from recommend.explore import exposure_by_size
 from recommend.labels import long_view
 from recommend.memory import Record
-from recommend.report import Bars, Lines, Section
+from recommend.report import Bars, Lines, Section, Value
 
 ROUNDS = 300
 """Draws of viewers an interval is made of."""
@@ -182,11 +182,12 @@ def of_ranker(held: HeldOut, catalogue: Catalogue, rng: np.random.Generator) -> 
         catalogue.categories[code] if code >= 0 else "none": held.categories == code
         for code in np.unique(held.categories).tolist()
     }
-    typed: list[dict[str, Any]] = [
+    typed: list[dict[str, Value]] = [
         {"type": name, "rows": int(of.sum()), "GAUC long_view": _gauc(held, of, rng)} for name, of in by_type.items()
     ]
     gaucs = {str(row["type"]): row["GAUC long_view"] for row in typed if isinstance(row["GAUC long_view"], Interval)}
-    curves, errors = {}, []
+    curves: dict[str, tuple[list[float], list[float]]] = {}
+    errors: list[dict[str, Value]] = []
     for head, said in held.said.items():
         if head in held.labels and 0 < held.labels[head].mean() < 1:
             found = calibration(held.labels[head], np.clip(said, 0, 1))

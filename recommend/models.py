@@ -14,14 +14,23 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from recommend.catalogue import Catalogue
-from recommend.cold_content import ContentMap
+from recommend.cold_content import ContentMap, fit
+from recommend.collaborative import FILE as COLLABORATIVE_FILE
+from recommend.collaborative import Collaborative
+from recommend.counts import IMPRESSION, LONG_VIEW, Counts
+from recommend.explore import lift
 from recommend.formula import Formula
 from recommend.pipeline import Ranker
 from recommend.rank import FILE as RANKER_FILE
 from recommend.rank import Ranker as Trained
-from recommend.sources import Collaborative
 
 CONTENT_FILE = "content.safetensors"
+KNOWN_SHOWN = 20.0
+"""From so many impressions on a video says something of what its content is worth."""
+KNOWN_MIN = 200
+"""Fewer such videos say nothing."""
+WEIGHT_MAX = 20.0
+"""Expected long views beyond which one video says no more: it is still one video."""
 T = TypeVar("T")
 
 
@@ -49,7 +58,8 @@ class Models:
             ModelUnreadable: there is one, and it does not read.
         """
         ranker = self._newest(RANKER_FILE, lambda file: Trained.load(file.parent))
-        return ranker or self._formula, None
+        collaborative = self._newest(COLLABORATIVE_FILE, lambda file: Collaborative.load(file.parent, self._catalogue))
+        return ranker or self._formula, collaborative
 
     def content_signal(self) -> NDArray[np.float32] | None:
         """(n,) what the content of each video alone says of its quality, standardised; None: nothing was learned."""
@@ -73,6 +83,21 @@ class Models:
             raise ModelUnreadable(f"{file}: {error}") from error
         found: T = self._read[name][1]
         return found
+
+
+def fit_content(catalogue: Catalogue, counts: Counts, now_s: float) -> ContentMap | None:
+    """Learn from the videos that are known what content is watched more than usual; None: too few are known.
+
+    The target is the log of what a video gets beside an average one. Whether it helps, the pool finds out by itself
+    (`explore.content_slope`): a signal that says nothing gets a slope of nothing.
+    """
+    sums = np.maximum(counts.video.all(now_s, len(catalogue)), 0)
+    known = np.flatnonzero(sums[:, IMPRESSION] >= KNOWN_SHOWN)
+    if len(known) < KNOWN_MIN:
+        return None
+    expected = sums[known, IMPRESSION] * counts.rates(now_s)[LONG_VIEW]
+    gained = np.log(lift(sums[known, LONG_VIEW], expected))
+    return fit(catalogue.vectors[known], gained[:, None], np.minimum(expected, WEIGHT_MAX))
 
 
 def write_content(folder: Path, fitted: ContentMap) -> None:

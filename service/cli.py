@@ -36,6 +36,7 @@ from ingest.spaces import ENCODERS, RECIPES, SpaceChanged
 from ingest.uploads import ManifestError
 from recommend.events import EventsError
 from recommend.models import ModelUnreadable
+from recommend.train import Leak, TooLittle
 from service import cli_behaviour, cli_feed, report
 from service.cli_shared import INTERRUPTED, OURS, common, say, stoppable
 from service.display import shown
@@ -51,7 +52,7 @@ CORE_HOUR = 0.045
 _SAID_CLEARLY = (
     EmptyLibrary, UnknownSpace, UnknownVideo, SpaceChanged, ManifestError, WhereError, QueryError, ModelMissing,
     MediaError, TableBusy, TableUnreadable, LeaseLost, LedgerDamaged, OSError, ClusterRefused, BackfillError,
-    EventsError, ModelUnreadable, UnknownDial,
+    EventsError, ModelUnreadable, UnknownDial, TooLittle, Leak,
 )  # fmt: skip
 """Errors whose one line tells a person what to do; any other is a bug of ours and comes with its traceback."""
 

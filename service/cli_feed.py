@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,21 @@ def feed(
             return
         lines = list(page_lines(page, library, says_why))
     print("\n".join(lines) or "nothing may be shown: the library is empty, or he has seen all of it")
+
+
+@click.command()
+@click.option(
+    "--as-of", metavar="TIME", help="Go by what happened before it, such as 2026-11-28T12:00Z."
+)
+@click.option("--ablate", is_flag=True, help="Also say what each context adds; takes as long again for each.")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
+@common
+def train(as_of: str | None, ablate: bool, threads: int, home: Path | None, space: str | None, as_json: bool) -> None:
+    """Learn a ranker and a collaborative model from the log; the next page is ranked by them."""
+    as_of_s = None if as_of is None else _moment_s(as_of)
+    with Library.open(home, space=space, create=False) as library:
+        training = library.recommender().train(as_of_s=as_of_s, ablate=ablate, threads=threads)
+    say(asdict(training.report), as_json, "\n".join(training.report.lines()))
 
 
 @click.command("why-not")
@@ -190,6 +206,19 @@ def _cold_lines(pool: Sequence[Status], limit: int) -> Iterator[str]:
         yield f"and {len(pool) - limit:,} more"
 
 
+def _moment_s(text: str) -> float:
+    """Seconds since 1970; a time without a zone is UTC."""
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.UsageError(f"--as-of wants a time such as 2026-11-28T12:00Z, got {text!r}") from error
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+
+
 def _listed(path: Path) -> list[str]:
     return [line for line in path.read_text().splitlines() if line.strip()]
 
@@ -198,4 +227,4 @@ def _said(viewers: int) -> None:
     print(f"{viewers:,} slates", file=sys.stderr)
 
 
-COMMANDS = (feed, why_not, dial, recommend, cold)
+COMMANDS = (train, feed, why_not, dial, recommend, cold)

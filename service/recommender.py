@@ -30,9 +30,10 @@ from recommend.catalogue import Catalogue
 from recommend.categories import Prototypes
 from recommend.explore import Status
 from recommend.memory import Memory
-from recommend.models import Models
+from recommend.models import Models, fit_content, write_content
 from recommend.pipeline import Context, Known, Page, feed, why_not
 from recommend.pool import Pool, pool
+from recommend.train import Training, train
 from recommend.why import Strongest
 
 BOARDS_S = 60.0
@@ -232,6 +233,28 @@ class Recommender:
             known = self.known(now_s)
         for viewer_id in viewer_ids:
             yield viewer_id, feed(self.memory.viewer(viewer_id), known, Context(now_s=now_s), k=k)
+
+    def train(self, *, as_of_s: float | None = None, ablate: bool = False, threads: int = 1) -> Training:
+        """Learn from the log, and rank by what was learned from the next page on, in every process of this home.
+
+        Args:
+            as_of_s: go by what happened before this moment only; None: by everything.
+            ablate: also say what each context adds.
+
+        Raises:
+            TooLittle, Leak: see `recommend/train.py`; what ranked before goes on ranking.
+        """
+        self.refresh()
+        training = train(self._home.behaviour, self.catalogue, until_s=as_of_s, threads=threads, ablate=ablate)
+        with self._lock:
+            self.memory.catch_up()
+            content = fit_content(self.catalogue, self.memory.counts, self._clock() if as_of_s is None else as_of_s)
+        folder = self._home.folder / MODELS / self._space.id
+        training.collaborative.save(folder)
+        if content is not None:
+            write_content(folder, content)
+        training.ranker.save(folder)
+        return training
 
     def cold(self) -> list[Status]:
         """Where every new video stands, and what happens next."""
