@@ -1,7 +1,8 @@
 """What does a first look for every new video cost, and what does it find? Simulated, in a world with known truth.
 
     python bench/simulate.py [--seeds 10] [--correlation 0 0.2 0.5] [--json]
-    python bench/simulate.py --tune            # tunes the rivals' ε, on other seeds than those reported
+    python bench/simulate.py --correlation 0 0.14   # what a content prior of that rank correlation is worth
+    python bench/simulate.py --tune                 # tunes the rivals' ε, on other seeds than those reported
 
 The world is `bench/world.py`, which was there before any policy. All policies share one base ranker (viewers' rates by
 category × what videos do beyond them, both posterior means with the same priors, content and creator included) and
@@ -545,6 +546,7 @@ def compare(correlation: float, seeds: Sequence[int]) -> dict[str, dict[str, Flo
         for name, policy in policies(correlation).items():
             for figure, value in figures(run(world, policy)).items():
                 found.setdefault(name, {}).setdefault(figure, []).append(value)
+        print(f"r {correlation}, seed {seed}: done", file=sys.stderr, flush=True)
     return {name: {figure: np.array(values) for figure, values in each.items()} for name, each in found.items()}
 
 
@@ -621,7 +623,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10, metavar="COUNT")
     parser.add_argument("--correlation", type=float, nargs="+", default=list(CORRELATIONS), metavar="R")
-    parser.add_argument("--no-attack", action="store_true")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--no-attack", action="store_true")
+    only.add_argument("--only-attack", action="store_true")
     parser.add_argument("--tune", action="store_true")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
@@ -630,7 +634,8 @@ def main() -> None:
         return
     began = time.monotonic()
     seeds = range(SEEDS_FROM, SEEDS_FROM + asked.seeds)
-    results = {correlation: compare(correlation, seeds) for correlation in asked.correlation}
+    correlations = [] if asked.only_attack else asked.correlation
+    results = {correlation: compare(correlation, seeds) for correlation in correlations}
     push = {} if asked.no_attack else attacked(seeds)
     checks = _checks(results, push)
     if asked.json:

@@ -61,6 +61,8 @@ BUDGET = 150.0
 GRADUATES_AT, WIDENS_AT, STOPS_AT = 0.9, 0.75, 0.05
 """P(θ_s > mean) at which a video has passed in a segment, is shown more widely, is no longer shown to a segment."""
 SEGMENTS_TO_GRADUATE = 2
+NEW_S = 7 * 86_400.0
+"""How long a video is new; its share fades in the last quarter."""
 FLOOR = 0.02
 """Share of the choices that are left to a fair die over the videos taking part, so that none has no chance at all."""
 DRAWS = 64
@@ -367,19 +369,30 @@ def budget_left(
     return np.asarray(np.clip(1 - spent / whole, 0.0, 1.0))
 
 
-def shares(certainty: Floats, shown: Floats, spent: Floats, *, budget: float = BUDGET, kappa: float = KAPPA) -> Floats:
+def shares(
+    certainty: Floats,
+    shown: Floats,
+    spent: Floats,
+    age_s: Floats | None = None,
+    *,
+    budget: float = BUDGET,
+    kappa: float = KAPPA,
+) -> Floats:
     """(n, S): with which probability a video takes part in a draw for a segment, 0 .. 1, without cliffs.
 
-    It fades as the segment's posterior falls below the mean for certain, as the last quarter of the budget is spent,
-    and as the video passes in two segments: from then on it lives by its rank alone.
+    It fades as the segment's posterior falls below the mean for certain, as the last quarter of the budget is spent
+    or of its time as a new one is over, and as it passes in two segments: from then on it lives by its rank alone.
 
     Args:
         certainty: (n, S) P(θ_s > mean of the segment), from `above`.
         shown: (n, S) trusted impressions.
         spent: (n,) impressions in fresh slots so far, trusted or not.
+        age_s: (n,) seconds since the upload; None: all are young.
     """
     goes_on = _rising(certainty, 0.5 * STOPS_AT, 2 * STOPS_AT)
     left = np.minimum(1.0, 4 * budget_left(certainty, shown, spent, budget=budget, kappa=kappa))
+    if age_s is not None:
+        left = left * np.clip(4 * (1 - age_s / NEW_S), 0.0, 1.0)
     second = np.sort(passed(certainty, shown, kappa=kappa), axis=1)[:, -min(SEGMENTS_TO_GRADUATE, shown.shape[1])]
     graduating = _rising(second, GRADUATES_AT - 0.1, GRADUATES_AT + 0.05)
     return np.asarray(goes_on * (left * (1 - graduating))[:, None])
@@ -433,6 +446,34 @@ def joint_draws(alpha: Floats, beta: Floats, share: Floats, rng: np.random.Gener
         best=np.take_along_axis(top, order, axis=1),
         takes_part=np.asarray((values >= 0).any(axis=0), dtype=np.bool_),
     )
+
+
+def pool_draws(
+    base: Floats,
+    before: Floats,
+    *,
+    shown: Floats,
+    long: Floats,
+    spent: Floats,
+    age_s: Floats,
+    mean: Floats,
+    segment: int,
+    rng: np.random.Generator,
+    count: int = DRAWS,
+) -> Draws:
+    """From counts to draws in one call: what a feed needs of the pool for the viewers of one segment.
+
+    Args:
+        base: (n, S) base rates of each video's category.
+        before: (n,) `prior_lift`.
+        shown, long: (n, S) trusted impressions and long views.
+        spent, age_s: (n,) impressions in fresh slots so far, seconds since the upload.
+        mean: (S,) share of long views of each segment in all.
+    """
+    rates = expected_rates(base, before, shown, long)
+    alpha, beta = posterior(rates, shown, long)
+    share = shares(above(alpha, beta, mean[None, :]), shown, spent, age_s)
+    return joint_draws(alpha[:, segment], beta[:, segment], share[:, segment], rng, count=count)
 
 
 def chances(draws: Draws, eligible: Bools, *, floor: float = FLOOR) -> Floats:

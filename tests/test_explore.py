@@ -236,6 +236,17 @@ def test_the_budget_only_ever_shrinks_and_the_share_follows_without_a_cliff() ->
     assert np.abs(np.diff(share)).max() < 0.01
 
 
+def test_a_video_grows_old_without_a_cliff() -> None:
+    certainty, shown, spent = standing(0, 0)
+    age_s = np.linspace(0, 1.5 * explore.NEW_S, 1_001)
+    many = np.repeat(certainty, 1_001, axis=0), np.repeat(shown, 1_001, axis=0), np.repeat(spent, 1_001)
+    share = explore.shares(*many, age_s)[:, 0]
+    assert share[0] == 1.0
+    assert (share[age_s >= explore.NEW_S] == 0).all()
+    assert (np.diff(share) <= 0).all()
+    assert np.abs(np.diff(share)).max() < 0.01
+
+
 def test_the_surer_that_a_segment_dislikes_it_the_smaller_its_share_without_a_cliff() -> None:
     certainty = np.linspace(0, 0.5, 1_001)
     share = explore.shares(
@@ -288,6 +299,19 @@ def test_importance_weights_recover_every_videos_rate_from_what_was_drawn() -> N
             requests += 1
             sums[choice.index] += (rng.random() < truth[choice.index]) / choice.propensity
     assert sums / requests == pytest.approx(truth, abs=0.1)
+
+
+def test_from_counts_to_draws_the_promising_wins_the_stopped_and_the_old_take_no_part() -> None:
+    shown = np.array([[20.0, 20.0], [40.0, 40.0], [0.0, 0.0], [0.0, 0.0]])
+    long = np.array([[5.0, 7.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    draws = explore.pool_draws(
+        np.full((4, 2), 0.26), np.ones(4), shown=shown, long=long, spent=shown.sum(axis=1),
+        age_s=np.array([0.0, 0.0, 0.0, explore.NEW_S]), mean=np.full(2, 0.26), segment=1, rng=RNG(0),
+    )  # fmt: skip
+    assert draws.takes_part.tolist() == [True, False, True, False]
+    found = explore.chances(draws, np.ones(4, dtype=np.bool_))
+    assert found[0] > 0.5
+    assert found[2] > 0.02
 
 
 def test_a_video_with_half_a_share_takes_part_in_half_of_the_draws() -> None:
