@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from html import escape
+from pathlib import Path
 
 from recommend.evaluate import Interval
 
@@ -103,6 +104,17 @@ def html(title: str, sections: Sequence[Section], facts: Mapping[str, Value], *,
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
         f"<body><main><h1>{_text(title)}</h1><p>{made}</p><dl>{known}</dl>{body}</main></body></html>\n"
     )
+
+
+def write(
+    file: Path,
+    sections: Sequence[Section],
+    facts: Mapping[str, Value],
+    now_s: float,
+    title: str = "What the feed is worth",
+) -> None:
+    """Write the report to a file."""
+    file.write_text(html(title, sections, facts, now_s=now_s), encoding="utf-8")
 
 
 def _section(section: Section) -> str:

@@ -2,7 +2,8 @@
 
 The log is replayed in its order. A page is a question that was asked in the state before it: its rows are made there,
 by the function that serves, and then the page and what came of it are folded in. What came of a row is what the events
-say that carry its `impression_id`; a place that never came on the screen has no label and makes no row.
+say that carry its `impression_id`, or are of its viewer and video; a place that never came on the screen has no label
+and makes no row. What was seen in a feed that somebody else made, before there was ours, makes rows too.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from index.records import Event, Impression
 from recommend import collaborative, rank
+from recommend.appraise import HeldOut
 from recommend.catalogue import UNKNOWN, Catalogue
 from recommend.counts import Counts
 from recommend.evaluate import auc, calibration, gauc
@@ -174,6 +176,30 @@ def train(
     )
 
 
+def held_out(log: Log, catalogue: Catalogue, *, threads: int = 1) -> HeldOut:
+    """Grow heads on the earlier rows of a log, and ask them about the last ones.
+
+    Raises:
+        TooLittle: too few rows, or no head that could be trained.
+    """
+    rows, _ = replay(log, catalogue)
+    if len(rows) < ROWS_MIN:
+        raise TooLittle(f"{len(rows)} rows, {ROWS_MIN} are wanted")
+    test = rows.times_s >= np.quantile(rows.times_s, 1 - HELD_OUT, method="higher")
+    measured, quantile = _trained(rows, ~test, threads)
+    said = measured.score(rows.features[test], rows.categories[test])
+    return HeldOut(
+        viewers=rows.viewers[test],
+        categories=rows.categories[test],
+        shown=np.expm1(rows.features[test, FEATURE_NAMES.index("video_shown")].astype(np.float64)),
+        duration_s=rows.duration_s[test],
+        watch_s=rows.watch_s[test],
+        labels={head: label[test] for head, label in rows.labels.items()},
+        said={head: said[:, i] for i, head in enumerate(HEADS) if head in measured.models},
+        quantile=quantile.quantile(rows.duration_s[test], rows.watch_s[test]),
+    )
+
+
 # Rows ----------------------------------------------------------------------------------------------------------------
 
 
@@ -210,8 +236,9 @@ def replay(
     watched: list[tuple[str, str, float]] = []
     left_out: Counter[str] = Counter()
     last_s = 0.0
+    met: dict[tuple[str, str], str] = {}
     for group in _pages(log, until_s):
-        page = [record for _, record in group if isinstance(record, Impression)]
+        page = [record for _, record in group if isinstance(record, Impression)] or _elsewhere(group, outcomes, met)
         known = [one for one in page if catalogue.place_of(one.video_id) != UNKNOWN]
         left_out["of unknown videos"] += len(page) - len(known)
         last_s = max(last_s, *(record.time_s for _, record in group))
@@ -224,9 +251,10 @@ def replay(
                 earlier.append(make_features(viewer, places, catalogue, behind.memory.counts, context))
             served += known
             outcomes |= {one.impression_id: _Outcome() for one in known}
+            met |= {(one.viewer_id, one.video_id): one.impression_id for one in known}
         for _, record in group:
             if isinstance(record, Event):
-                _note(record, outcomes)
+                _note(record, outcomes, met)
                 strength = _strength(record, catalogue)
                 if strength and record.video_id is not None:
                     watched.append((record.viewer_id, record.video_id, strength))
@@ -241,7 +269,7 @@ def replay(
 def _pages(log: Log, until_s: float | None) -> Iterator[list[tuple[int, Record]]]:
     """The records in their order: impressions of one page that follow each other together, anything else alone."""
     page: list[tuple[int, Record]] = []
-    for seq, record in _records(log):
+    for seq, record in whole(log):
         if until_s is not None and record.time_s >= until_s:
             continue
         slate = record.slate_id if isinstance(record, Impression) else None
@@ -257,7 +285,8 @@ def _pages(log: Log, until_s: float | None) -> Iterator[list[tuple[int, Record]]
         yield page
 
 
-def _records(log: Log) -> Iterator[tuple[int, Record]]:
+def whole(log: Log) -> Iterator[tuple[int, Record]]:
+    """All records of a log, in their order."""
     seq = 0
     while records := log.after(seq, READ_AT_ONCE):
         yield from records
@@ -295,9 +324,38 @@ class _Nothing:
         return None
 
 
-def _note(event: Event, outcomes: Mapping[str, _Outcome]) -> None:
-    """Write down what an event says of the row that it belongs to."""
-    outcome = outcomes.get(event.impression_id or "")
+def _elsewhere(
+    group: Sequence[tuple[int, Record]], outcomes: Mapping[str, _Outcome], met: Mapping[tuple[str, str], str]
+) -> list[Impression]:
+    """A place in a feed that somebody else made, such as the app's before ours: it is a row too, at its first event."""
+    event = group[0][1]
+    if not isinstance(event, Event) or event.video_id is None or event.surface != "feed":
+        return []
+    if event.kind not in ("impression", "view", "skip") or (event.impression_id or "") in outcomes:
+        return []
+    if (event.viewer_id, event.video_id) in met:
+        return []
+    return [
+        Impression(
+            impression_id=event.impression_id or f"event {event.event_id}",
+            slate_id=f"event {event.event_id}",
+            viewer_id=event.viewer_id,
+            video_id=event.video_id,
+            time_s=event.time_s,
+            session_id=event.session_id,
+            position=0,
+            source="elsewhere",
+            slot="rank",
+            propensity=1.0,
+            score=0.0,
+        )
+    ]
+
+
+def _note(event: Event, outcomes: Mapping[str, _Outcome], met: Mapping[tuple[str, str], str]) -> None:
+    """Write down what an event says of the row that it belongs to: by its place, or else by viewer and video."""
+    place = event.impression_id or ""
+    outcome = outcomes.get(place if place in outcomes else met.get((event.viewer_id, event.video_id or ""), ""))
     if outcome is None:
         return
     if event.kind in ("impression", "view", "skip"):

@@ -15,6 +15,8 @@ import click
 
 from recommend.explore import Status
 from recommend.pipeline import Page, Placed
+from recommend.report import KINDS, Section, Value
+from recommend.report import write as write_report
 from recommend.why import Strongest, page_notes, why, why_lines
 from service.cli_shared import common, say
 from service.library import Library
@@ -51,9 +53,7 @@ def feed(
 
 
 @click.command()
-@click.option(
-    "--as-of", metavar="TIME", help="Go by what happened before it, such as 2026-11-28T12:00Z."
-)
+@click.option("--as-of", metavar="TIME", help="Go by what happened before it, such as 2026-11-28T12:00Z.")
 @click.option("--ablate", is_flag=True, help="Also say what each context adds; takes as long again for each.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64))
 @common
@@ -143,6 +143,25 @@ def cold(limit: int, home: Path | None, space: str | None, as_json: bool) -> Non
     print("\n".join(_cold_lines(pool, limit)))
 
 
+@click.command()
+@click.option(
+    "--report", type=click.Path(path_type=Path, dir_okay=False), help="Also write all of it as one HTML page."
+)
+@common
+def evaluate(report: Path | None, home: Path | None, space: str | None, as_json: bool) -> None:
+    """Say what the feed is worth: what was served and watched, and how the ranker does on days it had not seen."""
+    with Library.open(home, space=space, create=False) as library:
+        sections, facts = library.recommender().appraised()
+    if report is not None:
+        write_report(report, sections, facts, time.time())
+    if as_json:
+        print(json.dumps({"facts": facts, "sections": [asdict(one) for one in sections]}, ensure_ascii=False))
+    else:
+        print("\n".join(_section_lines(sections)) or "nothing was served yet, so there is nothing to count")
+    if report is not None:
+        print(f"report: {report}", file=sys.stderr)
+
+
 def page_json(page: Page, strongest: Mapping[str, Sequence[Strongest]]) -> dict[str, Any]:
     """A page as the command and the route tell it.
 
@@ -206,6 +225,24 @@ def _cold_lines(pool: Sequence[Status], limit: int) -> Iterator[str]:
         yield f"and {len(pool) - limit:,} more"
 
 
+def _section_lines(sections: Sequence[Section]) -> Iterator[str]:
+    """Tables as text; what kind of figures they are stands beside each title."""
+    for section in sections:
+        yield f"{section.title}  ({KINDS[section.kind]})"
+        columns = list(dict.fromkeys(name for row in section.rows for name in row))
+        cells = [columns, *([_cell(row.get(name)) for name in columns] for row in section.rows)]
+        widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+        for row in cells:
+            yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        yield ""
+
+
+def _cell(value: Value) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def _moment_s(text: str) -> float:
     """Seconds since 1970; a time without a zone is UTC."""
     try:
@@ -227,4 +264,4 @@ def _said(viewers: int) -> None:
     print(f"{viewers:,} slates", file=sys.stderr)
 
 
-COMMANDS = (train, feed, why_not, dial, recommend, cold)
+COMMANDS = (train, feed, why_not, dial, recommend, cold, evaluate)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from index.home import Home
 from index.records import Event, Impression, Space
 from index.table import VideoTable
-from recommend import load
+from recommend import appraise, load
 from recommend.boards import Boards, boards
 from recommend.catalogue import Catalogue
 from recommend.categories import Prototypes
@@ -33,7 +33,8 @@ from recommend.memory import Memory
 from recommend.models import Models, fit_content, write_content
 from recommend.pipeline import Context, Known, Page, feed, why_not
 from recommend.pool import Pool, pool
-from recommend.train import Training, train
+from recommend.report import Section, Value
+from recommend.train import TooLittle, Training, held_out, train, whole
 from recommend.why import Strongest
 
 BOARDS_S = 60.0
@@ -255,6 +256,20 @@ class Recommender:
             write_content(folder, content)
         training.ranker.save(folder)
         return training
+
+    def appraised(self, *, seed: int = 0) -> tuple[list[Section], dict[str, Value]]:
+        """What the feed is worth, by its own log and on days that the ranker had not seen; and what that depends on."""
+        self.refresh()
+        rng, log = np.random.default_rng(seed), self._home.behaviour
+        sections = appraise.of_log(whole(log), self.catalogue, rng)
+        try:
+            held = held_out(log, self.catalogue)
+        except TooLittle as too_little:
+            sections.append(Section(title="The ranker on later days", kind="time_split", note=str(too_little)))
+        else:
+            sections += appraise.of_ranker(held, self.catalogue, rng)
+        ranker = self.models.current()[0].digest
+        return sections, {"ranker": ranker, "space": self._space.id, "records": log.last_seq(), "seed": seed}
 
     def cold(self) -> list[Status]:
         """Where every new video stands, and what happens next."""
