@@ -2,14 +2,14 @@
 
 The log is replayed in its order. A page is a question that was asked in the state before it: its rows are made there,
 by the function that serves, and then the page and what came of it are folded in. What came of a row is what the events
-say that carry its `impression_id`, or are of its viewer and video; a place that never came on the screen has no label
-and makes no row. What was seen in a feed that somebody else made, before there was ours, makes rows too.
+say that carry its `impression_id`; a place that never came on the screen has no label and makes no row. What was seen
+in a feed that somebody else made, before there was ours, makes rows too, by viewer and video.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -236,9 +236,10 @@ def replay(
     watched: list[tuple[str, str, float]] = []
     left_out: Counter[str] = Counter()
     last_s = 0.0
+    ours = {record.impression_id for _, record in whole(log) if isinstance(record, Impression)}
     met: dict[tuple[str, str], str] = {}
     for group in _pages(log, until_s):
-        page = [record for _, record in group if isinstance(record, Impression)] or _elsewhere(group, outcomes, met)
+        page = [record for _, record in group if isinstance(record, Impression)] or _elsewhere(group, ours, met)
         known = [one for one in page if catalogue.place_of(one.video_id) != UNKNOWN]
         left_out["of unknown videos"] += len(page) - len(known)
         last_s = max(last_s, *(record.time_s for _, record in group))
@@ -251,7 +252,9 @@ def replay(
                 earlier.append(make_features(viewer, places, catalogue, behind.memory.counts, context))
             served += known
             outcomes |= {one.impression_id: _Outcome() for one in known}
-            met |= {(one.viewer_id, one.video_id): one.impression_id for one in known}
+            met |= {
+                (one.viewer_id, one.video_id): "" if one.impression_id in ours else one.impression_id for one in known
+            }
         for _, record in group:
             if isinstance(record, Event):
                 _note(record, outcomes, met)
@@ -325,13 +328,16 @@ class _Nothing:
 
 
 def _elsewhere(
-    group: Sequence[tuple[int, Record]], outcomes: Mapping[str, _Outcome], met: Mapping[tuple[str, str], str]
+    group: Sequence[tuple[int, Record]], ours: Set[str], met: Mapping[tuple[str, str], str]
 ) -> list[Impression]:
-    """A place in a feed that somebody else made, such as the app's before ours: it is a row too, at its first event."""
+    """A place in a feed that somebody else made, such as the app's before ours: it is a row too, at its first event.
+
+    An event that names a place of ours is not of such a one, even where the log took it in before its page.
+    """
     event = group[0][1]
     if not isinstance(event, Event) or event.video_id is None or event.surface != "feed":
         return []
-    if event.kind not in ("impression", "view", "skip") or (event.impression_id or "") in outcomes:
+    if event.kind not in ("impression", "view", "skip") or (event.impression_id or "") in ours:
         return []
     if (event.viewer_id, event.video_id) in met:
         return []
@@ -353,7 +359,8 @@ def _elsewhere(
 
 
 def _note(event: Event, outcomes: Mapping[str, _Outcome], met: Mapping[tuple[str, str], str]) -> None:
-    """Write down what an event says of the row that it belongs to: by its place, or else by viewer and video."""
+    """Write down what an event says of the row that it belongs to: by its place, or in a feed that was not ours by
+    viewer and video."""
     place = event.impression_id or ""
     outcome = outcomes.get(place if place in outcomes else met.get((event.viewer_id, event.video_id or ""), ""))
     if outcome is None:
