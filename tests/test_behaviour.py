@@ -19,7 +19,7 @@ import sqlalchemy as sql
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from index import behaviour_schema
+from index import behaviour, behaviour_schema
 from index.behaviour import Behaviour, BehaviourDamaged, Closed, digest
 from index.home import Home
 from index.records import EVENT_KINDS, SLOTS, Event, Impression
@@ -228,6 +228,19 @@ def test_whoever_reads_along_misses_nothing(log: Behaviour) -> None:
     ended.set()
     reader.join()
     assert seen == log.after(0, 1_000)
+
+
+def test_the_write_ahead_log_is_written_back_beside_the_commits_and_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(behaviour, "CHECKPOINT_RECORDS", 100)
+    log = Behaviour(f"sqlite:///{tmp_path}/behaviour.sqlite")
+    for number in range(300):
+        log.append([event(f"{number}.{place}", f"v{place}", extra={"x": "y" * 200}) for place in range(20)])
+    assert (tmp_path / "behaviour.sqlite").stat().st_size > 1 << 20
+    assert (tmp_path / "behaviour.sqlite-wal").stat().st_size < 12 << 20, "23 MB, where it is never written back"
+    assert len(log.after(0, 10_000)) == 6_000
+    log.close()
 
 
 def test_a_closed_log_writes_what_waits_and_takes_no_more(tmp_path: Path) -> None:
