@@ -95,7 +95,7 @@ class Near:
             None: rows have come or gone since, and the caller's numbers are of others.
         """
         found = self.nearest_many(query[None], count, generation, among)
-        return None if found is None else found[0]
+        return None if found is None else found[0][0]
 
     def nearest_many(
         self,
@@ -105,11 +105,14 @@ class Near:
         among: NDArray[np.uint8] | None = None,
         *,
         share: float = LOOKED_THROUGH,
-    ) -> list[NDArray[np.int64]] | None:
+    ) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]] | None:
         """The same for (q, dim) queries at once, which costs less than one after the other.
 
         Args:
             share: of the lists, how many are looked through.
+
+        Returns:
+            Numbers, and the dot products as far as 8 bits tell them, a query.
         """
         said: dict[str, Any] = {"nprobe": max(1, round(share * self._lists))}
         if among is not None:
@@ -118,8 +121,11 @@ class Near:
         with self._lock:
             if generation != self.generation:
                 return None
-            _, found = self._index.search(queries, count, params=asked)
-        return [np.asarray(numbers[numbers >= 0]) for numbers in found]
+            products, found = self._index.search(queries, count, params=asked)
+        return [
+            (np.asarray(numbers[numbers >= 0]), np.asarray(row[numbers >= 0]))
+            for numbers, row in zip(found, products, strict=True)
+        ]
 
 
 def _some(blocks: Sequence[NDArray[np.float32]], count: int) -> NDArray[np.float32]:

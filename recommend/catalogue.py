@@ -21,9 +21,9 @@ UNKNOWN = -1
 """The place or code of what is not there."""
 BLOCK_ROWS = 16_384
 """Rows that the neighbourhoods take in at once; a changed row takes its block out and in again."""
-LOOKED_THROUGH = 0.03
-"""The share of the neighbourhoods that is looked through. A search wants the best ten and looks through an eighth;
-a source wants some hundred good ones, and misses of them are made up for by the others."""
+LOOKED_AT = 3_000
+"""So many rows are looked at for a query, in the neighbourhoods next to it. A search wants the best ten and looks at an
+eighth of all; a source wants some hundred good ones, and what it misses the others make up for."""
 _FIRST_ROWS = 1_024
 
 
@@ -263,23 +263,32 @@ class Catalogue:
 
     # Asking ----------------------------------------------------------------------------------------------------------
 
-    def nearest(self, queries: NDArray[np.float32], count: int) -> list[NDArray[np.intp]]:
-        """The places whose vectors are most like each query, best first.
+    def nearest(self, queries: NDArray[np.float32], count: int) -> list[tuple[NDArray[np.intp], NDArray[np.float32]]]:
+        """The videos that are most like each query, best first.
 
         Exact up to `ROWS_MIN` videos; by neighbourhoods beyond, where a few may be missed.
 
         Args:
-            queries: (q, dim).
+            queries: (q, dim), unit rows.
             count: how many are wanted a query; at most so many come.
+
+        Returns:
+            A query's places and their cosines.
         """
+        nothing = np.empty(0, np.intp), np.empty(0, np.float32)
         if not len(queries) or not len(self):
-            return [np.empty(0, np.intp) for _ in queries]
+            return [nothing for _ in queries]
         near = self._neighbourhoods()
         if near is None:
-            products = self.vectors @ queries.T  # (n, q)
-            return [_largest(products[:, i], count) for i in range(len(queries))]
-        found = near[0].nearest_many(queries, count, near[0].generation, share=LOOKED_THROUGH)
-        return [near[1][numbers] for numbers in found] if found is not None else [np.empty(0, np.intp)] * len(queries)
+            products = queries @ self.vectors.T  # (q, n)
+            return [(places, row[places]) for row in products for places in (_largest(row, count),)]
+        share = LOOKED_AT / len(self)
+        found = near[0].nearest_many(queries, count, near[0].generation, share=share)
+        return (
+            [(near[1][numbers], products) for numbers, products in found]
+            if found is not None
+            else [nothing] * len(queries)
+        )
 
     def _neighbourhoods(self) -> tuple[Near, NDArray[np.intp]] | None:
         """The neighbourhoods, and the place of each of their numbers; None: few videos do without."""

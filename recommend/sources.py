@@ -132,7 +132,7 @@ def _short_term(asked: Asked, count: int) -> list[Named]:
         return []
     query = viewer.short / np.float32(length)
     because = liked[int((asked.catalogue.vectors[liked] @ query).argmax())]
-    return [(_like(query, asked.catalogue.nearest(query[None], count)[0], asked.catalogue), because)]
+    return [(_like(*asked.catalogue.nearest(query[None], count)[0]), because)]
 
 
 def _interests(asked: Asked, count: int) -> list[Named]:
@@ -141,16 +141,13 @@ def _interests(asked: Asked, count: int) -> list[Named]:
     each = 2 * count // max(len(order), 1)
     found = asked.catalogue.nearest(viewer.centroids[order], each)
     return [
-        (
-            _like(viewer.centroids[at], places, asked.catalogue),
-            viewer.exemplars[at][-1] if viewer.exemplars[at] else UNKNOWN,
-        )
-        for at, places in zip(order.tolist(), found, strict=True)
+        (_like(places, cosines), viewer.exemplars[at][-1] if viewer.exemplars[at] else UNKNOWN)
+        for at, (places, cosines) in zip(order.tolist(), found, strict=True)
     ]
 
 
-def _like(query: NDArray[np.float32], places: NDArray[np.intp], catalogue: Catalogue) -> NDArray[np.intp]:
-    return np.asarray(places[catalogue.vectors[places] @ query >= LIKE_AT])
+def _like(places: NDArray[np.intp], cosines: NDArray[np.float32]) -> NDArray[np.intp]:
+    return np.asarray(places[cosines >= LIKE_AT])
 
 
 def _co_watched(asked: Asked, count: int) -> list[Named]:
@@ -222,7 +219,7 @@ def _explore(asked: Asked, count: int) -> list[Named]:
     found = catalogue.nearest(queries.astype(np.float32), 2 * count // ADJACENT_QUERIES)
     return [
         (places, viewer.exemplars[at][-1] if viewer.exemplars[at] else UNKNOWN)
-        for at, places in zip(starts.tolist(), found, strict=True)
+        for at, (places, _) in zip(starts.tolist(), found, strict=True)
     ]
 
 
