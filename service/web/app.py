@@ -38,7 +38,7 @@ from service.web.problems import Problem, answered, on_problem, problems
 
 _log = logging.getLogger("firstlook.http")
 
-PARTS = (page, session, receive, videos, search, events, feed, operate)
+PARTS = (page, session, receive, videos, search, feed, events, operate)
 
 
 def create_app(doors: Doors, draining: asyncio.Event | None = None, meters: Meters | None = None) -> FastAPI:

@@ -119,6 +119,12 @@ def turn(viewer_id: ViewerId, said: Dial, behind: Behind, key: FeedKey) -> Dials
     return _dials(behind, viewer_id)
 
 
+@router.delete("/v1/viewers/{viewer_id:path}/dials", include_in_schema=False)
+def not_erased(viewer_id: ViewerId, _key: FeedKey) -> None:
+    """Or `DELETE /v1/viewers/{id}` would take it for a viewer whose id ends so."""
+    raise Problem(405, "wrong_method", "dials are turned back with reset", headers={"Allow": "GET, POST"})
+
+
 def _dials(behind: Doors, viewer_id: str) -> DialsBody:
     return DialsBody(viewer_id=viewer_id, **_recommender(behind).dials(viewer_id))
 
