@@ -43,6 +43,7 @@ from ray.exceptions import (
     RayError,
     RayTaskError,
 )
+from ray.util import ActorPool
 
 from index.records import Claimed
 from ingest.chunk_decode import Outcome
@@ -136,6 +137,31 @@ def check(address: str) -> str:
 def cores() -> int:
     """CPUs of the Ray that we are connected to."""
     return int(_ray.cluster_resources().get("CPU", 0))
+
+
+def spread(worker: Callable[[], Any], chunks: Sequence[Sequence[str]], *, workers: int | None = None) -> Iterator[Any]:
+    """Let actors work on chunks of ids, one at a time each; yield what comes of them, in the order of the chunks.
+
+    Ray starts an actor that died again, and repeats nothing: a chunk that was in its hands is an error.
+
+    Args:
+        worker: makes, in an actor of its own, something with `run(ids)`; has to be importable there.
+        workers: actors, a CPU each; default: every CPU of the cluster, and no more than there are chunks.
+    """
+    made = max(1, min(workers or cores(), len(chunks)))
+    actors = [_ray.remote(num_cpus=1)(_Spread).remote(worker) for _ in range(made)]
+    pool: Any = ActorPool(actors)
+    yield from pool.map(lambda actor, ids: actor.run.remote(list(ids)), chunks)
+
+
+class _Spread:
+    """An actor around whatever works."""
+
+    def __init__(self, worker: Callable[[], Any]) -> None:
+        self._worker = worker()
+
+    def run(self, ids: list[str]) -> Any:
+        return self._worker.run(ids)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from recommend.report import write as write_report
 from recommend.why import Strongest, page_notes, why, why_lines
 from service.cli_shared import common, say
 from service.library import Library
+from service.slates import SlateMaker, in_chunks, table_of, write_slates
 
 
 @click.command()
@@ -115,19 +116,30 @@ def dial(
 @click.option("--users", required=True, help="A file with an id a line, or `all`: everybody who ever did something.")
 @click.option("-k", default=50, show_default=True, type=click.IntRange(1, 200), help="Places a slate.")
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="A Parquet file.")
+@click.option("--ray", metavar="ADDRESS", help="local, auto or host:port. Default: this process alone.")
 @common
-def recommend(users: str, k: int, out: Path, home: Path | None, space: str | None, as_json: bool) -> None:
+def recommend(
+    users: str, k: int, out: Path, ray: str | None, home: Path | None, space: str | None, as_json: bool
+) -> None:
     """Make slates in bulk: for every viewer the page that he would get now. Nothing is written down of them."""
-    from service.slates import write_slates
-
     with Library.open(home, space=space, create=False) as library:
         viewers = library.home.behaviour.viewers() if users == "all" else _listed(Path(users))
+        chunks = in_chunks(viewers)
+        maker = SlateMaker(home=library.home.folder, space=library.space.id, k=k, now_s=time.time())
         started = time.monotonic()
-        written = write_slates(out, library.recommender().slates(viewers, k=k), on_progress=_said)
+        if ray is None:
+            recommender = library.recommender()
+            pages = (recommender.slates(chunk, k=k, now_s=maker.now_s) for chunk in chunks)
+            written = write_slates(out, (table_of(page for _, page in some) for some in pages), on_progress=_said)
+        else:
+            from ingest.cluster import connected, spread  # imports Ray, which takes a second and 60 MB
+
+            with connected(ray):
+                written = write_slates(out, spread(maker, chunks), on_progress=_said)
     seconds = time.monotonic() - started
-    facts = {**written, "seconds": round(seconds, 3), "viewers_per_second": round(written["viewers"] / seconds, 1)}
-    pace = f"{seconds:.1f} s, {facts['viewers_per_second']:,} a second"
-    say(facts, as_json, f"{written['viewers']:,} slates of up to {k} in {pace}: {out}")
+    facts = {**written, "seconds": round(seconds, 3), "slates_per_second": round(written["slates"] / seconds, 1)}
+    pace = f"{seconds:.1f} s, {facts['slates_per_second']:,} a second"
+    say(facts, as_json, f"{written['slates']:,} slates of up to {k} in {pace}: {out}")
 
 
 @click.command()
@@ -260,8 +272,8 @@ def _listed(path: Path) -> list[str]:
     return [line for line in path.read_text().splitlines() if line.strip()]
 
 
-def _said(viewers: int) -> None:
-    print(f"{viewers:,} slates", file=sys.stderr)
+def _said(slates: int) -> None:
+    print(f"{slates:,} slates", file=sys.stderr)
 
 
 COMMANDS = (train, feed, why_not, dial, recommend, cold, evaluate)

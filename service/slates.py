@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recommend.pipeline import Page
+from service.library import Library
 
 SCHEMA = pa.schema([
     ("viewer_id", pa.string()), ("slate_id", pa.string()), ("position", pa.int32()), ("video_id", pa.string()),
@@ -20,42 +22,72 @@ SLATES_AT_ONCE = 500
 """So many become a group of rows; more are not held in memory."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlateMaker:
+    """Makes the slates of some viewers, here or in a worker elsewhere that sees the same home."""
+
+    home: Path
+    space: str
+    k: int
+    now_s: float
+
+    def __call__(self) -> _Making:
+        return _Making(self)
+
+
+class _Making:
+    def __init__(self, asked: SlateMaker) -> None:
+        self._asked = asked
+        self._library = Library.open(asked.home, space=asked.space, create=False)
+
+    def run(self, viewer_ids: Sequence[str]) -> pa.Table:
+        """(viewers, rows of them): a row a place."""
+        pages = self._library.recommender().slates(viewer_ids, k=self._asked.k, now_s=self._asked.now_s)
+        return table_of(page for _, page in pages)
+
+
+def in_chunks(viewer_ids: Iterable[str]) -> list[list[str]]:
+    """Viewers in the order given, as many together as become a group of rows."""
+    listed = list(viewer_ids)
+    return [listed[start : start + SLATES_AT_ONCE] for start in range(0, len(listed), SLATES_AT_ONCE)]
+
+
+def table_of(pages: Iterable[Page]) -> pa.Table:
+    """A row a place, page after page."""
+    rows = [
+        {
+            "viewer_id": page.viewer_id,
+            "slate_id": page.slate_id,
+            "position": one.position,
+            "video_id": one.video_id,
+            "score": one.score,
+            "slot": one.slot,
+            "source": one.source,
+            "because": one.because,
+            "propensity": one.propensity,
+            "made_s": page.made_s,
+            "ranker": page.ranker,
+        }
+        for page in pages
+        for one in page.videos
+    ]
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
 def write_slates(
-    out: Path, slates: Iterable[tuple[str, Page]], *, on_progress: Callable[[int], None] = lambda viewers: None
+    out: Path, tables: Iterable[pa.Table], *, on_progress: Callable[[int], None] = lambda slates: None
 ) -> dict[str, int]:
-    """Write slates as they come; the file appears when it is whole. Return how many viewers and rows there are."""
+    """Write tables as they come; the file appears when it is whole. Return how many slates and rows there are.
+
+    Viewers to whom nothing may be shown have no slate.
+    """
     beside = out.with_name(out.name + ".part")
-    viewers = rows = 0
+    slates = rows = 0
     with pq.ParquetWriter(beside, SCHEMA) as writer:
-        waiting: list[dict[str, Any]] = []
-        for viewer_id, page in slates:
-            viewers += 1
-            waiting += [
-                {
-                    "viewer_id": viewer_id,
-                    "slate_id": page.slate_id,
-                    "position": one.position,
-                    "video_id": one.video_id,
-                    "score": one.score,
-                    "slot": one.slot,
-                    "source": one.source,
-                    "because": one.because,
-                    "propensity": one.propensity,
-                    "made_s": page.made_s,
-                    "ranker": page.ranker,
-                }
-                for one in page.videos
-            ]
-            if viewers % SLATES_AT_ONCE == 0:
-                rows += _write(writer, waiting)
-                waiting = []
-                on_progress(viewers)
-        rows += _write(writer, waiting)
+        for table in tables:
+            if len(table):
+                writer.write_table(table)
+            slates, rows = slates + len(pc.unique(table["slate_id"])), rows + len(table)
+            on_progress(slates)
     beside.replace(out)
-    return {"viewers": viewers, "rows": rows}
-
-
-def _write(writer: Any, rows: list[dict[str, Any]]) -> int:
-    if rows:
-        writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
-    return len(rows)
+    return {"slates": slates, "rows": rows}

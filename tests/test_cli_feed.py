@@ -15,6 +15,7 @@ from bench.stubs import fill
 from index.home import Home
 from ingest.spaces import RECIPES, open_space
 from service.cli import cli
+from service.library import Library
 
 ROWS = 300
 
@@ -76,6 +77,20 @@ def test_from_events_to_a_trained_feed(home: Path, events: Path, tmp_path: Path)
     slates = tmp_path / "slates.parquet"
     assert "40 slates" in run("recommend", "--users", "all", "-k", "10", "--out", str(slates), home=home).output
     assert pq.read_table(slates).num_rows == 400
+
+
+@pytest.mark.ci
+def test_slates_on_ray_are_those_of_one_process(home: Path, events: Path, tmp_path: Path) -> None:
+    run("events", "import", str(events), home=home)
+    users, slates = tmp_path / "users", tmp_path / "slates.parquet"
+    users.write_text("".join(f"u{n}\n" for n in range(12)))
+    said = run("recommend", "--users", str(users), "-k", "5", "--ray", "local", "--out", str(slates), home=home).output
+    assert "12 slates" in said
+    rows = pq.read_table(slates).to_pylist()
+    with Library.open(home) as library:
+        made = dict(library.recommender().slates([f"u{n}" for n in range(12)], k=5, now_s=rows[0]["made_s"]))
+    for viewer, page in made.items():
+        assert [row["video_id"] for row in rows if row["viewer_id"] == viewer] == [one.video_id for one in page.videos]
 
 
 def test_dials_and_what_is_not_shown(home: Path) -> None:

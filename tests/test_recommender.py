@@ -16,7 +16,7 @@ from index.records import Event, Impression
 from ingest.fuse import fuse
 from recommend.categories import CATEGORIES
 from service.recommender import Recommender, UnknownDial
-from service.slates import write_slates
+from service.slates import table_of, write_slates
 from tests.known import START_S
 
 ROWS = 400
@@ -101,8 +101,9 @@ def test_slates_in_bulk_are_the_pages_that_would_be_seen_online(home: Home, tmp_
     viewers = [f"u{n}" for n in range(12)]
     for viewer in viewers:
         home.behaviour.append([view(viewer, 20 * int(viewer[1:]) + n, n) for n in range(10)])
-    written = write_slates(tmp_path / "slates.parquet", pages.slates(viewers, k=20, now_s=START_S))
-    assert written == {"viewers": 12, "rows": 240}
+    made = [page for _, page in pages.slates(viewers, k=20, now_s=START_S)]
+    written = write_slates(tmp_path / "slates.parquet", [table_of(made[:7]), table_of(made[7:])])
+    assert written == {"slates": 12, "rows": 240}
     rows = pq.read_table(tmp_path / "slates.parquet").to_pylist()
     for viewer in viewers:
         online = recommender(home).feed(viewer, k=20, now_s=START_S, write_down=False)
