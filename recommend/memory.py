@@ -105,6 +105,11 @@ class Memory:
         with self._lock:
             return self._viewer(viewer_id)
 
+    def held(self) -> list[str]:
+        """The viewers whose states are in memory."""
+        with self._lock:
+            return list(self._held)
+
     def forget(self, viewer_id: str) -> None:
         """An erased viewer's state goes too; what he added to counts of others' videos names nobody, and fades."""
         with self._lock:

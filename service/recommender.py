@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from index.behaviour import digest
 from index.home import Home
 from index.records import Event, Impression, Space
 from index.table import VideoTable
@@ -77,6 +78,7 @@ class Recommender:
         self._lock = threading.RLock()
         self._fragments: set[str] = set()
         self._looked_s = -np.inf
+        self._erased = home.behaviour.last_seq()  # who was erased before is in no state of ours
         self._lists: tuple[Boards, Pool] | None = None
         self.refresh()
         self._restored = self.memory.restore(self._counts_file)
@@ -107,6 +109,7 @@ class Recommender:
                 there = set(snapshot.ids())
                 self.catalogue.withdraw(one for one in self.catalogue.video_ids if one not in there)
             self._fragments = set(fragments)
+            self._forget_erased()
 
     def _registered_s(self, video_ids: Sequence[str]) -> Mapping[str, float]:
         return self._home.ledger.registered_s(video_ids)
@@ -286,6 +289,17 @@ class Recommender:
     def forget(self, viewer_id: str) -> None:
         """An erased viewer's state goes from memory too."""
         self.memory.forget(viewer_id)
+
+    def _forget_erased(self) -> None:
+        """Whoever was erased in another process is forgotten here as well; the log names him by a digest alone."""
+        erased = self._home.behaviour.erasures(self._erased)
+        if not erased:
+            return
+        self._erased = max(seq for seq, _ in erased)
+        digests = {sha256 for _, sha256 in erased}
+        for viewer_id in self.memory.held():
+            if digest(viewer_id) in digests:
+                self.memory.forget(viewer_id)
 
 
 _WAYS = {1: "more", -1: "less"}

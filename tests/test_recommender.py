@@ -141,6 +141,16 @@ def test_a_restart_goes_on_from_what_was_kept(home: Home) -> None:
     assert after.feed("u3", write_down=False) == page
 
 
+def test_a_viewer_who_was_erased_elsewhere_is_forgotten_here(home: Home) -> None:
+    pages = recommender(home)
+    home.behaviour.append([view(viewer, n, n) for n in range(20) for viewer in ("ana", "bo")])
+    pages.memory.catch_up()
+    home.behaviour.erase_viewer("ana")
+    pages.refresh()
+    assert pages.memory.viewer("ana").is_new
+    assert not pages.memory.viewer("bo").is_new
+
+
 def test_an_erased_viewer_is_a_new_one(home: Home) -> None:
     pages = recommender(home)
     home.behaviour.append([view("ana", n, n) for n in range(20)])
