@@ -53,7 +53,8 @@ def usual_activity(activity: NDArray[np.float64]) -> float:
     Args:
         activity: (viewers,) events of each in the busiest day (or another stretch of one length) that it ever had:
             whoever pushed a video once does not earn his weight back by keeping still. All events: refused and
-            repeated ones too. Accounts without any are left out.
+            repeated ones too. Leave out accounts that came today for the first time: a wave of new ones should have
+            no say in what is usual. Accounts without any events are left out here.
     """
     active = np.sort(activity[activity > 0])
     usual = float(np.quantile(active, USUAL_QUANTILE)) if len(active) else 0.0
