@@ -22,7 +22,7 @@ from index.records import Event, Impression
 from recommend import trust
 from recommend.catalogue import UNKNOWN, Catalogue
 from recommend.counts import USUAL_DEFAULT, Counts
-from recommend.state import Counted, OtherFold, Viewer
+from recommend.state import DAY_S, Counted, OtherFold, Viewer
 
 VIEWERS = 4_096
 """So many viewers are held at once: 100 kB each of those who have seen thousands of videos."""
@@ -88,7 +88,8 @@ class Memory:
             for seq, record in records:
                 viewer = self._viewer(record.viewer_id)
                 signals = viewer.apply(seq, record, self.catalogue)
-                self.counts.busier(viewer.day_records, record.time_s)
+                if viewer.first_s < viewer.day * DAY_S:  # a wave of new accounts has no say in what is usual
+                    self.counts.busier(viewer.day_records, record.time_s)
                 if seq % USUAL_EVERY == 0:
                     self.usual = self.counts.usual(record.time_s)
                 if signals:

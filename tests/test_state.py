@@ -79,8 +79,8 @@ def test_a_like_taken_back_is_as_if_it_had_not_been() -> None:
 
 
 def test_an_account_that_does_far_more_than_others_counts_for_nothing() -> None:
-    """A hundred people with twenty views each; then one that makes five thousand and likes a video with the last."""
-    records: list[Record] = []
+    """A hundred people with twenty views each, who came yesterday too; then one that makes five thousand."""
+    records: list[Record] = [view(f"v{v}", "t11-0", START_S - DAY_S) for v in range(100)]
     for n in range(20):
         records += [view(f"v{v}", f"t{n % 12}-{v % 40}", START_S + n * 60 + v / 100) for v in range(100)]
     records += [view("bot", f"t{n % 12}-{n % 40}", START_S + 1_300 + n / 10) for n in range(5_000)]
