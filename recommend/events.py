@@ -410,18 +410,18 @@ def _take(path: Path, batch: Sequence[Line], log: Log, videos: Videos, now_s: fl
     """Append what is possible and keep the rest apart; (accepted, kept apart by reason)."""
     aside: list[tuple[str, str, str]] = []
     events: list[Event] = []
-    raw: dict[str, Line] = {}
+    line_of: dict[int, Line] = {}  # by the event itself: two lines may give one id to different events
     for line in batch:
         try:
             if line.said is None:
                 raise BadEvent(line.fault)
             events.append(event_of(line.said))
-            raw.setdefault(events[-1].event_id, line)
+            line_of[id(events[-1])] = line
         except BadEvent as error:
             aside.append((line.raw, "bad_event", f"{path.name}, line {line.number}: {error}"))
     possible, apart = judged(events, now_s, videos)
     for event, reason, detail in apart:
-        line = raw[event.event_id]
+        line = line_of[id(event)]
         aside.append((line.raw, reason, f"{path.name}, line {line.number}: {detail}"))
     accepted = len(log.append(possible).accepted) if possible else 0
     log.set_aside(aside)
