@@ -62,7 +62,9 @@ def of_log(records: Iterable[tuple[int, Record]], catalogue: Catalogue, rng: np.
             if place != UNKNOWN:
                 served[record.impression_id] = _Served(record.slot, record.source, record.viewer_id, place)
         elif isinstance(record, Event) and record.impression_id in served:
-            _note(served[record.impression_id], record)
+            one = served[record.impression_id]
+            if (one.viewer, one.place) == (record.viewer_id, catalogue.place_of(record.video_id)):
+                _note(one, record)
     if not served:
         return []
     places = list(served.values())

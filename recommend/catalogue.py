@@ -211,8 +211,9 @@ class Catalogue:
                 f"{entry.video_id}: no category {entry.category!r}; there are {', '.join(self.categories)}"
             )
         place = self._place_of.get(entry.video_id, UNKNOWN)
-        if place == UNKNOWN:
-            place = self._new_place(entry.video_id)
+        is_new = place == UNKNOWN
+        if is_new:
+            place = self._room_for_one()
         columns = self._columns
         self._file(place, entry)
         columns.vectors[place] = entry.vector / length
@@ -229,17 +230,21 @@ class Catalogue:
         columns.sensitive[place] = entry.sensitive
         block = place // BLOCK_ROWS
         self._block_versions[block] = self._block_versions.get(block, -1) + 1
+        if is_new:  # last: readers take their lengths from here, and find a whole row
+            self.video_ids.append(entry.video_id)
+            self._place_of[entry.video_id] = place
 
-    def _new_place(self, video_id: str) -> int:
+    def _room_for_one(self) -> int:
+        """The next place, with room for its row."""
         place = len(self.video_ids)
         room = len(self._columns.shown)
         if place == room:
-            old, self._columns = self._columns, _Columns.with_room(2 * room, self.dim)
+            more = _Columns.with_room(2 * room, self.dim)
             for name in _COLUMNS:
-                getattr(self._columns, name)[:room] = getattr(old, name)
-        self.hashtags.append(())
-        self._place_of[video_id] = place
-        self.video_ids.append(video_id)  # last: a reader takes its length from here
+                getattr(more, name)[:room] = getattr(self._columns, name)
+            self._columns = more
+        if len(self.hashtags) == place:
+            self.hashtags.append(())
         return place
 
     def _file(self, place: int, entry: Entry) -> None:

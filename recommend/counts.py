@@ -39,6 +39,8 @@ USUAL_DEFAULT = 1_000.0
 _EDGE_AT = {records: edge for edge, records in enumerate(ACTIVITY_EDGES)}
 _MOVED_AT = 512
 """Halvings after which the landmark moves on; a double holds twice as many."""
+_READ_BACK = 400.0
+"""So many half-lives before the landmark a sum can be asked for; what it was before is told as of then."""
 _FIRST_ROWS = 1_024
 
 
@@ -61,10 +63,11 @@ class Fading:
         if not self.landmark_s:
             self.landmark_s = time_s
         halvings = (time_s - self.landmark_s) / self.half_life_s
-        if halvings > _MOVED_AT:
-            self._sums *= 2.0**-_MOVED_AT
-            self.landmark_s += _MOVED_AT * self.half_life_s
-            halvings -= _MOVED_AT
+        steps = int(halvings // _MOVED_AT)
+        if steps > 0:
+            self._sums *= 2.0 ** -min(steps * _MOVED_AT, 2_000)
+            self.landmark_s += steps * _MOVED_AT * self.half_life_s
+            halvings -= steps * _MOVED_AT
         if row >= self._rows:
             self._reach(row)
         self._sums[row, column] += weight * 2.0**halvings
@@ -83,7 +86,10 @@ class Fading:
         return self._sums[:count] * self._faded(now_s)
 
     def _faded(self, now_s: float) -> float:
-        return float(2.0 ** -((now_s - self.landmark_s) / self.half_life_s)) if self.landmark_s else 0.0
+        if not self.landmark_s:
+            return 0.0
+        halvings = (now_s - self.landmark_s) / self.half_life_s
+        return float(2.0 ** -min(max(halvings, -_READ_BACK), 2_000.0))
 
     def _reach(self, row: int) -> None:
         if row >= len(self._sums):

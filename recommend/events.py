@@ -47,6 +47,8 @@ WANT_VIDEO = frozenset(
     ("impression", "view", "replay", "skip", "like", "unlike", "share", "comment", "save", "unsave", "report")
 )
 """Kinds that say nothing where they name no video."""
+WANT_CREATOR = frozenset(("follow", "unfollow", "block", "unblock"))
+"""Kinds that may name a creator."""
 
 _FIELDS = {one.name: one for one in fields(Event)}
 _TEXTS = ("event_id", "kind", "viewer_id", "session_id", "surface", "video_id", "impression_id")
@@ -206,8 +208,29 @@ def _fault(event: Event) -> str:
         return f"watch_s wants seconds, 0 or more, got {event.watch_s}"
     if not 0 <= event.loops <= LOOPS_MAX:
         return f"loops wants 0 to {LOOPS_MAX}, got {str(event.loops)[:20]}"
+    creator = event.extra.get("creator_id")
+    if event.kind in WANT_CREATOR and creator is not None and not _is_id(creator):
+        return f"creator_id wants text of 1 to {ID_MAX_CHARS} characters, got {creator!r}"[:300]
+    if event.kind == "dial":
+        return _dial_fault(event.extra.get("action"), event.extra.get("target"))
     if event.kind in WANT_VIDEO and not event.video_id:
         return f"a {event.kind} wants a video_id"
+    return ""
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str) and 1 <= len(value) <= ID_MAX_CHARS and all(ord(char) >= 32 for char in value)
+
+
+def _dial_fault(action: Any, target: Any) -> str:
+    if action not in ("less", "more", "explore", "reset", "undo"):
+        return f"a dial's action is less, more, explore, reset or undo; got {action!r}"[:300]
+    if action == "explore" and (
+        isinstance(target, bool) or not isinstance(target, int | float) or not 0 <= target <= 1
+    ):
+        return f"explore wants a number from 0 to 1, got {target!r}"[:300]
+    if action in ("less", "more") and not _is_id(target):
+        return f"{action} wants category:NAME, creator:ID or sound:ID; got {target!r}"[:300]
     return ""
 
 

@@ -6,6 +6,8 @@ since. Counts are of all. Both are folds, and so the same after a restart as bef
 
 from __future__ import annotations
 
+import json
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +24,7 @@ from index.records import Event, Impression
 from recommend import trust
 from recommend.catalogue import UNKNOWN, Catalogue
 from recommend.counts import USUAL_DEFAULT, Counts
-from recommend.state import DAY_S, Counted, OtherFold, Viewer
+from recommend.state import DAY_S, FOLD, Counted, OtherFold, Viewer
 
 VIEWERS = 4_096
 """So many viewers are held at once: 100 kB each of those who have seen thousands of videos."""
@@ -183,18 +185,25 @@ class Memory:
             }
             tensors["usual"] = np.array([self.usual])
             tensors |= {f"names.{name}": _packed(names) for name, names in self._names().items()}
-            beside = file.with_suffix(".new")
-            save_file(tensors, beside, metadata={"seq": str(self.seq)})
+            beside = file.with_name(f".{file.name}.{os.getpid()}")
+            save_file(tensors, beside, metadata={"seq": str(self.seq), "fold": str(FOLD)})
             beside.replace(file)
 
-    def restore(self, file: Path) -> bool:
-        """Take the counts from a file that `keep` wrote; False: there is none, or it is torn or of other tables.
+    def restore(self, file: Path, *, up_to: int | None = None) -> bool:
+        """Take the counts from a file that `keep` wrote.
 
-        Then the log tells all of it again.
+        False: there is none, or it is torn, of other tables, of another fold, or further than the log is; then the log
+        tells all of it again.
+
+        Args:
+            up_to: the last place of the log, which may be a copy that was put back.
         """
         try:
             with safe_open(file, "numpy") as opened:
-                seq = int(opened.metadata()["seq"])
+                told = opened.metadata()
+                seq = int(told["seq"])
+                if told["fold"] != str(FOLD) or (up_to is not None and seq > up_to):
+                    return False
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # it is no dict
             rows = {name: self._rows(name, tensors[f"names.{name}"]) for name in self._names()}
             for name, table in self.counts.tables().items():
@@ -205,10 +214,11 @@ class Memory:
                         "landmark_s": tensors[f"{name}.landmark_s"],
                     }
                 )
+            usual = float(tensors["usual"][0])
         except (FileNotFoundError, SafetensorError, KeyError, ValueError):
             self.counts = Counts(len(self.catalogue.categories) + 1)
             return False
-        self.seq, self.usual = seq, float(tensors["usual"][0])
+        self.seq, self.usual = seq, usual
         return True
 
     def _names(self) -> dict[str, Sequence[str]]:
@@ -222,7 +232,7 @@ class Memory:
 
     def _rows(self, name: str, packed: NDArray[np.uint8]) -> NDArray[np.intp]:
         """(n,) where the rows of these names lie in this process; `UNKNOWN`: nowhere."""
-        names = packed.tobytes().decode().split("\n")
+        names = json.loads(packed.tobytes())
         if name == "video":
             return np.array([self.catalogue.place_of(one) for one in names], dtype=np.intp)
         if name == "category":
@@ -239,7 +249,7 @@ _OWNERS: Mapping[str, str | None] = {
 
 
 def _packed(names: Iterable[str]) -> NDArray[np.uint8]:
-    return np.frombuffer("\n".join(names).encode(), dtype=np.uint8)
+    return np.frombuffer(json.dumps(list(names)).encode(), dtype=np.uint8)
 
 
 def _moved(sums: NDArray[np.float64], rows: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
+from lightgbm.basic import LightGBMError
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
@@ -24,6 +26,7 @@ from recommend.pipeline import Ranker
 from recommend.rank import FILE as RANKER_FILE
 from recommend.rank import Ranker as Trained
 
+_log = logging.getLogger(__name__)
 CONTENT_FILE = "content.safetensors"
 KNOWN_SHOWN = 20.0
 """From so many impressions on a video says something of what its content is worth."""
@@ -32,10 +35,6 @@ KNOWN_MIN = 200
 WEIGHT_MAX = 20.0
 """Expected long views beyond which one video says no more: it is still one video."""
 T = TypeVar("T")
-
-
-class ModelUnreadable(Exception):
-    """A model of this space does not read: train again, or take the file away and the formula ranks."""
 
 
 class Models:
@@ -54,8 +53,7 @@ class Models:
     def current(self) -> tuple[Ranker, Collaborative | None]:
         """The ranker, and the collaborative model where there is one.
 
-        Raises:
-            ModelUnreadable: there is one, and it does not read.
+        One that does not read is told in the log, and the formula ranks: a page is worth more than a good one.
         """
         ranker = self._newest(RANKER_FILE, lambda file: Trained.load(file.parent))
         collaborative = self._newest(COLLABORATIVE_FILE, lambda file: Collaborative.load(file.parent, self._catalogue))
@@ -79,9 +77,10 @@ class Models:
         except FileNotFoundError:
             self._read.pop(name, None)
             return None
-        except (ValueError, KeyError, SafetensorError, json.JSONDecodeError) as error:
-            raise ModelUnreadable(f"{file}: {error}") from error
-        found: T = self._read[name][1]
+        except (ValueError, KeyError, EOFError, BadZipFile, SafetensorError, LightGBMError) as error:
+            _log.warning("%s does not read, and is not used; firstlook train makes it again: %s", file, error)
+            self._read[name] = written_ns, None
+        found: T | None = self._read[name][1]
         return found
 
 

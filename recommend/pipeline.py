@@ -35,8 +35,12 @@ GUARANTEED = 12
 """So many of each source go on to the heads, however their quality and likeness look."""
 FRESH_SHARE = 0.5
 """Of the slots, those that a new video gets where one may be shown; the others explore."""
-FAIR_THROWS = 64
-"""Throws of the fair die that are made at once."""
+FAIR_THROWS = 4_096
+"""Throws of the fair die that are made at once; where there are more videos than `COUNTED`, they also tell how many of
+those may be shown."""
+COUNTED = 200_000
+ANY = 40
+"""Where sources name too few, so many videos a place are drawn from all."""
 DIALLED = 1.5
 """What a target that a viewer wants more of adds to relevance, and less of takes from it, in standard deviations among
 the candidates: it reorders, and filters nothing."""
@@ -248,8 +252,8 @@ def _may_be_shown(
     )
     candidates = sources.gather(asked)
     filtered = filters.apply(candidates.places, known.catalogue, rules)
-    if len(filtered.kept) < k:
-        candidates = sources.gather(asked, again=True)
+    if len(filtered.kept) < k:  # what no source names may be all that is left unseen
+        candidates = sources.with_any(sources.gather(asked, again=True), len(known.catalogue), ANY * k, rng)
         filtered = filters.apply(candidates.places, known.catalogue, rules, want=k)
     return candidates.take(filtered.kept.astype(np.intp)), filtered
 
@@ -315,17 +319,24 @@ def _first_looks(
 def _fair(known: Known, rules: Rules, rng: np.random.Generator, k: int) -> list[tuple[int, tuple[int, float]]]:
     """(position, (place, propensity)) of the places that the fair die fills.
 
-    It is thrown until it shows a video that may be shown. How many those are is reckoned, not counted: all that may be
-    served to anybody, less what he has seen; what he blocked, or cannot read, is neglected.
+    It is thrown until it shows a video that may be shown, so each of those has the same chance: 1 / how many they are.
+    They are counted where there are up to `COUNTED` videos, and reckoned from the throws where there are more.
     """
-    eligible = max(known.boards.servable - len(rules.seen_places), 1)
-    found = []
-    for position, _ in explore.uniform_places(k, eligible, rng):
-        thrown = rng.integers(len(known.catalogue), size=FAIR_THROWS)
-        kept = filters.apply(thrown, known.catalogue, rules).kept
-        if len(kept):
-            found.append((position, (int(thrown[kept[0]]), 1 / eligible)))
-    return found
+    positions = [position for position, _ in explore.uniform_places(k, len(known.catalogue), rng)]
+    if not positions:
+        return []
+    count = len(known.catalogue)
+    thrown = rng.integers(count, size=FAIR_THROWS)
+    distinct = np.unique(thrown)
+    kept = thrown[np.isin(thrown, distinct[filters.apply(distinct, known.catalogue, rules).kept])]
+    if not len(kept):
+        return []
+    if count <= COUNTED:
+        eligible = len(filters.apply(np.arange(count), known.catalogue, rules).kept)
+    else:
+        eligible = max(1, round(count * len(kept) / len(thrown)))
+    places = list(dict.fromkeys(kept.tolist()))[: len(positions)]
+    return [(position, (place, 1 / eligible)) for position, place in zip(positions, places, strict=False)]
 
 
 def _explored(
@@ -342,7 +353,7 @@ def _explored(
         return looks
     novel, part = _novelty(candidates, viewer, known.catalogue)
     eligible = (novel > 0) & ~np.isin(candidates.places, [look.place for look in looks])
-    p = scored.heads["long_view"]
+    p = scored.heads.get("long_view", np.full(len(candidates), known.boards.average))
     drawn = rng.beta(np.maximum(explore.KAPPA * p, 1e-3), np.maximum(explore.KAPPA * (1 - p), 1e-3))
     negative = scored.heads.get("negative", np.zeros(len(candidates)))
     scores = explore.exploration_scores(drawn, novel, negative)
@@ -491,7 +502,7 @@ def _page(
     sensitive: int,
 ) -> Page:
     look_of = {look.place: look for look in looks}
-    told = f"{viewer.viewer_id} {viewer.seq} {context.now_s} {context.session_id}"
+    told = f"{viewer.viewer_id} {viewer.seq} {context.now_s} {context.session_id} {context.languages} {len(page.order)}"
     ids = known.catalogue.video_ids
     placed = []
     for position, at in enumerate(page.order.tolist()):
@@ -502,7 +513,9 @@ def _page(
                 video_id=ids[candidates.places[at]],
                 position=position,
                 slot="rank" if look is None else look.slot,
-                source=sources.NAMES[candidates.source[at]],
+                source="uniform"
+                if look is not None and look.slot == "uniform"
+                else sources.NAMES[candidates.source[at]],
                 because=ids[because] if because != UNKNOWN else None,
                 score=float(scored.value[at]),
                 propensity=1 - explore.UNIFORM_SHARE if look is None else look.propensity,

@@ -93,7 +93,9 @@ def pool(
         mean=mean,
         alpha=alpha,
         beta=beta,
-        share=explore.shares(explore.above(alpha, beta, mean[None, :]), shown, spent),
+        share=explore.shares(
+            explore.above(alpha, beta, mean[None, :]), shown, spent, age_s=now_s - catalogue.uploaded_s[places]
+        ),
     )
 
 

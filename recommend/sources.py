@@ -113,6 +113,17 @@ def gather(asked: Asked, quotas: Mapping[str, int] = QUOTAS, *, again: bool = Fa
     return Candidates(places=columns[0], source=columns[1], because=columns[2])
 
 
+def with_any(candidates: Candidates, catalogue: int, count: int, rng: np.random.Generator) -> Candidates:
+    """The candidates, and behind them up to `count` videos drawn from all."""
+    drawn = np.unique(rng.integers(catalogue, size=count)) if catalogue else np.empty(0, np.intp)
+    drawn = drawn[~np.isin(drawn, candidates.places)]
+    return Candidates(
+        places=np.concatenate([candidates.places, drawn]),
+        source=np.concatenate([candidates.source, np.full(len(drawn), NAMES.index("popular"), np.int16)]),
+        because=np.concatenate([candidates.because, np.full(len(drawn), UNKNOWN, np.intp)]),
+    )
+
+
 def _in_turns(named: Sequence[Named]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """One of each list, then the second of each, and so on: places, and what each follows from."""
     if not named:
@@ -209,7 +220,7 @@ def _fresh(asked: Asked, count: int) -> list[Named]:
 def _explore(asked: Asked, count: int) -> list[Named]:
     """What is like the middle between an interest and anything else: adjacent, and distinct."""
     viewer, catalogue = asked.viewer, asked.catalogue
-    if not len(viewer.weights):
+    if not len(viewer.weights) or not len(catalogue):
         return []
     order = viewer.interest_order(asked.now_s)
     starts = order[np.arange(ADJACENT_QUERIES) % len(order)]

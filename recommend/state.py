@@ -1,6 +1,6 @@
 """What is known of a viewer: a fold of what he did, in the order in which the log took it in.
 
-The same records give the same state, bit for bit, on whichever machine process folds them; so a state is kept as a
+The same records give the same state, bit for bit, in whichever process; so a state is kept as a
 snapshot with the place in the log that it stands for, and what came since is folded onto it. Everything in it fades or
 is bounded: a viewer of ten years takes as much room as one of ten days.
 
@@ -39,6 +39,8 @@ INTERESTED_AT = 0.9
 """From this strength on a video shapes the long-term interests."""
 RECENT, SEEN, SERVED, EXEMPLARS, AFFINITIES, HIDDEN = 64, 2_000, 1_000, 4, 256, 2_000
 """How many of each are kept; those touched longest ago go first."""
+WANTED = 64
+"""So many targets a viewer may want more or less of."""
 SESSION_GAP_S = 1_800.0
 """Whoever comes back after so long begins another session, where the app does not say."""
 KNOWN_AT = 3.0
@@ -234,7 +236,8 @@ class Viewer:
         self.day_records += 1
 
     def _begin_session(self, record: Event | Impression) -> None:
-        told = record.session_id and record.session_id != self.session_id
+        # What comes late from an earlier session, or from another device, does not begin one.
+        told = record.session_id not in ("", self.session_id) and record.time_s >= self.session_start_s
         if told or (not record.session_id and record.time_s - self.last_s > SESSION_GAP_S) or not self.session_start_s:
             self.session_id, self.session_start_s = record.session_id, record.time_s
             self.session_place, self.skips_in_a_row, self.session_served = 0, 0, []
@@ -280,8 +283,8 @@ class Viewer:
 
     def _count(self, event: Event, place: int, signals: Sequence[int]) -> Iterator[Counted]:
         """Only what was put before him counts, and each signal once: one account cannot push a video."""
-        if place not in self.served and event.kind != "impression" and not self.counted.get(place):
-            return  # found by itself: a search, a profile, a link
+        if place not in self.served and not self.counted.get(place) and (self.served or event.kind != "impression"):
+            return  # found by itself: a search, a profile, a link; or told of a feed beside ours
         if event.surface != "feed":
             return
         segment, bits = self.segment, self.counted.get(place, 0)
@@ -344,7 +347,8 @@ class Viewer:
         self.exemplars[at] = [*(one for one in self.exemplars[at] if one != place), place][-EXEMPLARS:]
 
     def _relate(self, event: Event, place: int, catalogue: Catalogue) -> None:
-        creator = catalogue.codes["creator"].code(event.extra.get("creator_id"))
+        said = event.extra.get("creator_id")
+        creator = catalogue.codes["creator"].code(said) if isinstance(said, str) and said else UNKNOWN
         if creator == UNKNOWN and place >= 0:
             creator = int(catalogue.creator[place])
         if creator == UNKNOWN:
@@ -365,9 +369,11 @@ class Viewer:
             return
         before = Dials(self.dials.explore, dict(self.dials.wanted))
         if action in ("less", "more") and isinstance(target, str):
-            self.dials.wanted[target] = 1 if action == "more" else -1
-        elif action == "explore" and isinstance(target, int | float):
-            self.dials.explore = min(max(float(target), 0.0), 1.0)
+            self.dials.wanted[target[:400]] = 1 if action == "more" else -1
+            if len(self.dials.wanted) > WANTED:
+                del self.dials.wanted[next(iter(self.dials.wanted))]
+        elif action == "explore" and isinstance(target, int | float) and 0 <= target <= 1:
+            self.dials.explore = float(target)
         elif action == "reset":
             self.dials = Dials()
         else:

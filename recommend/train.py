@@ -57,6 +57,8 @@ class Leak(ValueError):
 class _Outcome:
     """What came of a row, as far as the log tells."""
 
+    of: tuple[str, str]
+    """Viewer and video."""
     seen: bool = False
     watch_s: float = 0.0
     kinds: set[str] = field(default_factory=set)
@@ -168,6 +170,8 @@ def train(
     if not measured.models:
         raise TooLittle("; ".join(f"{head}: {why}" for head, why in measured.missing.items()))
     final, _ = _trained(rows, np.ones(len(rows), bool), threads)
+    if "long_view" in final.missing:  # what explores, and what is told to people, goes by it
+        raise TooLittle(f"long_view: {final.missing['long_view']}")
     ranker = Ranker(final)
     return Training(
         ranker=ranker,
@@ -251,7 +255,7 @@ def replay(
                 viewer = behind.memory.viewer(known[0].viewer_id)
                 earlier.append(make_features(viewer, places, catalogue, behind.memory.counts, context))
             served += known
-            outcomes |= {one.impression_id: _Outcome() for one in known}
+            outcomes |= {one.impression_id: _Outcome((one.viewer_id, one.video_id)) for one in known}
             met |= {
                 (one.viewer_id, one.video_id): "" if one.impression_id in ours else one.impression_id for one in known
             }
@@ -363,8 +367,8 @@ def _note(event: Event, outcomes: Mapping[str, _Outcome], met: Mapping[tuple[str
     viewer and video."""
     place = event.impression_id or ""
     outcome = outcomes.get(place if place in outcomes else met.get((event.viewer_id, event.video_id or ""), ""))
-    if outcome is None:
-        return
+    if outcome is None or (event.viewer_id, event.video_id) != outcome.of:
+        return  # of no row, or naming somebody else's
     if event.kind in ("impression", "view", "skip"):
         outcome.seen = True
     if event.kind in ("view", "skip"):
@@ -402,7 +406,9 @@ def _rows(
     seen = np.array([one.seen for one in came], dtype=bool)
     left_out["not seen"] += int((ripe & ~seen).sum())
     left_out["of the last hour"] += int((~ripe).sum())
-    kept = [int(i) for i in np.flatnonzero(ripe & seen)]
+    long_enough = np.array([catalogue.duration_s[catalogue.place_of(one.video_id)] > 0 for one in served], dtype=bool)
+    left_out["of no length"] += int((ripe & seen & ~long_enough).sum())
+    kept = [int(i) for i in np.flatnonzero(ripe & seen & long_enough)]
     table = np.concatenate(rows) if rows else np.empty((0, len(FEATURE_NAMES)), np.float32)
     before = np.concatenate(earlier) if earlier else table[:0]
     places = np.array([catalogue.place_of(served[i].video_id) for i in kept], dtype=np.intp)

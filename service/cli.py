@@ -35,7 +35,6 @@ from ingest.ray_token import ClusterRefused
 from ingest.spaces import ENCODERS, RECIPES, SpaceChanged
 from ingest.uploads import ManifestError
 from recommend.events import EventsError
-from recommend.models import ModelUnreadable
 from recommend.train import Leak, TooLittle
 from service import cli_behaviour, cli_feed, report
 from service.cli_shared import INTERRUPTED, OURS, common, say, stoppable
@@ -52,7 +51,7 @@ CORE_HOUR = 0.045
 _SAID_CLEARLY = (
     EmptyLibrary, UnknownSpace, UnknownVideo, SpaceChanged, ManifestError, WhereError, QueryError, ModelMissing,
     MediaError, TableBusy, TableUnreadable, LeaseLost, LedgerDamaged, OSError, ClusterRefused, BackfillError,
-    EventsError, ModelUnreadable, UnknownDial, TooLittle, Leak,
+    EventsError, UnknownDial, TooLittle, Leak,
 )  # fmt: skip
 """Errors whose one line tells a person what to do; any other is a bug of ours and comes with its traceback."""
 

@@ -125,11 +125,12 @@ def recommend(
     with Library.open(home, space=space, create=False) as library:
         viewers = library.home.behaviour.viewers() if users == "all" else _listed(Path(users))
         chunks = in_chunks(viewers)
-        maker = SlateMaker(home=library.home.folder, space=library.space.id, k=k, now_s=time.time())
+        until = library.home.behaviour.last_seq()
+        maker = SlateMaker(home=library.home.folder, space=library.space.id, k=k, now_s=time.time(), until=until)
         started = time.monotonic()
         if ray is None:
             recommender = library.recommender()
-            pages = (recommender.slates(chunk, k=k, now_s=maker.now_s) for chunk in chunks)
+            pages = (recommender.slates(chunk, k=k, now_s=maker.now_s, until=until) for chunk in chunks)
             written = write_slates(out, (table_of(page for _, page in some) for some in pages), on_progress=_said)
         else:
             from ingest.cluster import connected, spread  # imports Ray, which takes a second and 60 MB

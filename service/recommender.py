@@ -40,6 +40,8 @@ from recommend.why import Strongest
 
 BOARDS_S = 60.0
 """So old may lists be that are the same for everybody."""
+KEPT_EVERY = 200_000
+"""Records after which counts are kept: so many are folded again at most by whoever starts after a crash."""
 CATALOGUE_S = 5.0
 """So often is the table asked whether there is something new."""
 MODELS = "models"
@@ -81,7 +83,8 @@ class Recommender:
         self._erased = home.behaviour.last_seq()  # who was erased before is in no state of ours
         self._lists: tuple[Boards, Pool] | None = None
         self.refresh()
-        self._restored = self.memory.restore(self._counts_file)
+        self.memory.restore(self._counts_file, up_to=home.behaviour.last_seq())
+        self._kept_seq = self.memory.seq
         self.models = Models(home.folder / MODELS / space.id, self.catalogue)
 
     @property
@@ -91,6 +94,7 @@ class Recommender:
     def close(self) -> None:
         """Keep what is known, so that the next start need not fold the whole log."""
         with self._lock:
+            self._forget_erased()
             if self.memory.seq:
                 self.memory.keep(self._counts_file)
 
@@ -114,17 +118,22 @@ class Recommender:
     def _registered_s(self, video_ids: Sequence[str]) -> Mapping[str, float]:
         return self._home.ledger.registered_s(video_ids)
 
-    def known(self, now_s: float | None = None) -> Known:
+    def known(self, now_s: float | None = None, *, until: int | None = None) -> Known:
         """Everything that a page is made of, as of now.
 
         Args:
             now_s: default: by the clock.
+            until: a place in the log, beyond which nothing is folded in; None: all that there is.
         """
         with self._lock:
             now_s = self._clock() if now_s is None else now_s
-            if self._clock() - self._looked_s > CATALOGUE_S:
+            if abs(self._clock() - self._looked_s) > CATALOGUE_S:
                 self.refresh()
-            self.memory.catch_up()
+            self._forget_erased()
+            self.memory.catch_up(until)
+            if self.memory.seq - self._kept_seq >= KEPT_EVERY:
+                self.memory.keep(self._counts_file)
+                self._kept_seq = self.memory.seq
             lists = self._lists
             if lists is None or abs(now_s - lists[0].made_s) > BOARDS_S:
                 made = boards(self.catalogue, self.memory.counts, now_s)
@@ -228,15 +237,20 @@ class Recommender:
         return event
 
     def slates(
-        self, viewer_ids: Iterable[str], *, k: int = 50, now_s: float | None = None
+        self, viewer_ids: Iterable[str], *, k: int = 50, now_s: float | None = None, until: int | None = None
     ) -> Iterator[tuple[str, Page]]:
-        """Pages in bulk, of one moment: each is what the viewer would get online with the same state. Nothing is
-        written down, since nobody has seen them."""
+        """Pages in bulk: each is what the viewer would get online with the same state. Nothing is written down, since
+        nobody has seen them.
+
+        Args:
+            now_s: the moment that all of them are of; default: by the clock.
+            until: the place in the log that all of them know of; None: as far as it is when they are begun.
+        """
         now_s = self._clock() if now_s is None else now_s
-        with self._lock:
-            known = self.known(now_s)
+        known = self.known(now_s, until=until)
         for viewer_id in viewer_ids:
-            yield viewer_id, feed(self.memory.viewer(viewer_id), known, Context(now_s=now_s), k=k)
+            with self._lock:
+                yield viewer_id, self._servable(viewer_id, known, Context(now_s=now_s), k)
 
     def train(self, *, as_of_s: float | None = None, ablate: bool = False, threads: int = 1) -> Training:
         """Learn from the log, and rank by what was learned from the next page on, in every process of this home.

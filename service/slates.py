@@ -30,6 +30,8 @@ class SlateMaker:
     space: str
     k: int
     now_s: float
+    until: int
+    """The place in the log that all of them know of."""
 
     def __call__(self) -> _Making:
         return _Making(self)
@@ -42,7 +44,8 @@ class _Making:
 
     def run(self, viewer_ids: Sequence[str]) -> pa.Table:
         """(viewers, rows of them): a row a place."""
-        pages = self._library.recommender().slates(viewer_ids, k=self._asked.k, now_s=self._asked.now_s)
+        asked = self._asked
+        pages = self._library.recommender().slates(viewer_ids, k=asked.k, now_s=asked.now_s, until=asked.until)
         return table_of(page for _, page in pages)
 
 

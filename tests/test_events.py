@@ -368,3 +368,21 @@ def test_the_command_line_imports_and_shows_what_was_kept_apart(drawn_home: Path
     assert kept["aside"][0]["detail"].startswith("events.jsonl, line 2: ")
     with Library.open(drawn_home) as library:
         library.erase_viewer("anna")
+
+
+@pytest.mark.parametrize(
+    ("kind", "extra", "said"),
+    [
+        ("follow", {"creator_id": ["a"]}, "creator_id wants text"),
+        ("block", {"creator_id": ""}, "creator_id wants text"),
+        ("dial", {"action": "louder"}, "less, more, explore, reset or undo"),
+        ("dial", {"action": "explore", "target": 10**400}, "a number from 0 to 1"),
+        ("dial", {"action": "explore", "target": True}, "a number from 0 to 1"),
+        ("dial", {"action": "less", "target": 7}, "category:NAME"),
+    ],
+)
+def test_what_a_fold_could_not_use_is_no_event(kind: str, extra: dict[str, Any], said: str) -> None:
+    event = event_of({"kind": kind, "viewer_id": "ana", "time_s": 1_764_337_000, "extra": extra})
+    reason, detail = impossible(event, 1_764_337_001, None, True) or ("", "")
+    assert reason == "bad_event"
+    assert said in detail

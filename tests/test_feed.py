@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from recommend.catalogue import Catalogue, Entry
 from recommend.categories import CATEGORIES
-from recommend.pipeline import Context, Page, feed, why_not
-from tests.known import DIM, START_S, Record, catalogue_of, centres, event, known_of, seen, view
+from recommend.pipeline import Context, Page, Scored, feed, why_not
+from tests.known import DIM, START_S, ByQuality, Record, catalogue_of, centres, event, known_of, seen, view
 
 NOW = Context(now_s=START_S)
 LIKES_DANCE = [view("ana", f"t0-{n}", START_S - 3_600 + n * 60) for n in range(12)]
@@ -228,6 +230,46 @@ def test_a_viewer_who_narrows_is_widened() -> None:
     assert guarded["widened"]["explore"] > 1.5
 
 
+def test_a_small_library_and_a_large_page_harm_nothing() -> None:
+    catalogue = catalogue_of(1, topics=3)
+    memory, known = known_of(LIKES_DANCE[:1], catalogue)
+    for second in range(300):
+        page = feed(memory.viewer("bo"), known, Context(now_s=START_S + second), k=100)
+        assert sorted(ids(page)) == ["t0-0", "t1-0", "t2-0"]
+
+
+def test_what_no_source_names_comes_before_the_page_is_short() -> None:
+    catalogue = catalogue_of(60, topics=3)
+    everything = [seen("ana", one, START_S - 86_400 + n) for n, one in enumerate(catalogue.video_ids[:-30])]
+    assert len(page_of(everything, catalogue).videos) == 20
+
+
+def test_a_ranker_without_a_head_for_long_views_still_makes_pages() -> None:
+    memory, known = known_of(LIKES_DANCE, with_new())
+
+    class Half(ByQuality):
+        def score(self, *told: Any) -> Scored:
+            whole = super().score(*told)
+            return Scored(heads={"negative": whole.heads["negative"]}, value=whole.value)
+
+    for second in range(20):
+        page = feed(memory.viewer("ana"), replace(known, ranker=Half()), Context(now_s=START_S + second))
+        assert len(page.videos) == 20
+
+
+def test_the_fair_die_tells_how_many_may_be_shown() -> None:
+    catalogue = with_new()
+    memory, known = known_of(LIKES_DANCE, catalogue)
+    told = {
+        one.propensity
+        for second in range(400)
+        for one in feed(memory.viewer("ana"), known, Context(now_s=START_S + second)).videos
+        if one.slot == "uniform"
+    }
+    assert told == {1 / (len(catalogue) - len(LIKES_DANCE))}
+
+
 def test_an_empty_catalogue_gives_an_empty_page() -> None:
     catalogue = Catalogue({"vision": slice(0, DIM)}, CATEGORIES)
-    assert page_of([], catalogue).videos == ()
+    for second in range(200):
+        assert page_of([], catalogue, context=Context(now_s=START_S + second)).videos == ()

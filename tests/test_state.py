@@ -55,6 +55,44 @@ def test_ten_years_of_hours_do_not_overflow() -> None:
     assert newest == pytest.approx(1 + 2.0**-40)
 
 
+def test_years_between_two_events_and_clocks_of_1970_harm_nothing() -> None:
+    table = Fading(1, FAST_S)
+    for time_s in (START_S, START_S + 1_500 * DAY_S, 1.0, START_S + 1_500 * DAY_S):
+        table.add(0, 0, time_s)
+    assert table.at(np.array([0]), START_S + 1_500 * DAY_S)[0, 0] == 2.0
+    assert np.isfinite(table.at(np.array([0]), 1.0)).all()
+    records: list[Record] = [view("ana", f"t0-{n}", START_S + n * 400 * DAY_S) for n in range(5)]
+    records += [view("bo", "t0-1", 1.0 + n) for n in range(300)]
+    memory = Memory(LogInMemory(records), CATALOGUE)
+    assert memory.catch_up() == 305
+    assert np.isfinite(memory.counts.video.all(START_S + 1_600 * DAY_S)).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "extra"),
+    [
+        ("follow", {"creator_id": ["a", "list"]}),
+        ("block", {"creator_id": 7}),
+        ("dial", {"action": "explore", "target": 10**400}),
+        ("dial", {"action": "more", "target": {"a": 1}}),
+        ("dial", {"action": ["less"], "target": None}),
+    ],
+)
+def test_whatever_stands_in_an_event_the_fold_goes_on(kind: str, extra: dict[str, object]) -> None:
+    viewer = fold([event(kind, "ana", None, START_S, extra=extra), view("ana", "t0-0", START_S + 1)])
+    assert viewer.records == 2
+    assert (viewer.follows, viewer.blocked, viewer.dials.explore, viewer.dials.wanted) == ({}, {}, None, {})
+
+
+def test_what_comes_late_from_an_earlier_session_does_not_begin_one() -> None:
+    records: list[Record] = [
+        view("ana", "t0-0", START_S, session_id="a"),
+        view("ana", "t0-1", START_S + 5_000, session_id="b"),
+        view("ana", "t0-2", START_S + 60, session_id="a"),
+    ]
+    assert fold(records).session_id == "b"
+
+
 def test_one_account_counts_once_whatever_it_does() -> None:
     records: list[Record] = [seen("bot", "t0-0", START_S)]
     records += [view("bot", "t0-0", START_S + n) for n in range(1, 200)]
