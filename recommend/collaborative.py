@@ -26,6 +26,8 @@ FACTORS = 32
 REGULARISATION = 0.05
 CONFIDENCE = 5.0
 """How much a watch of strength 1 says beside a video that was never met."""
+STRENGTH_MAX = 4.0
+"""What a viewer says of one video counts for so much at most, however often he says it."""
 ROUNDS = 12
 NEIGHBOURS = 50
 """Kept a video."""
@@ -91,6 +93,7 @@ def train(
     table = sparse.coo_matrix(
         (strengths[known].astype(np.float32), (rows, columns)), shape=(len(users), len(items))
     ).tocsr()  # adds up what is of one pair
+    table.data = np.clip(table.data, -STRENGTH_MAX, STRENGTH_MAX)
     if not len(items):
         return Trained(
             video_ids=np.empty(0, np.str_),

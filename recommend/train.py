@@ -210,15 +210,16 @@ def held_out(log: Log, catalogue: Catalogue, *, threads: int = 1) -> HeldOut:
 class _Apart:
     """The log as the fold needs it, with snapshots of its own: those of the past must not take the place of today's."""
 
-    def __init__(self, log: Log) -> None:
-        self._log = log
+    def __init__(self, log: Log, until_s: float | None) -> None:
+        self._log, self._until_s = log, until_s
         self._states: dict[str, tuple[int, bytes]] = {}
 
     def after(self, seq: int, limit: int) -> list[tuple[int, Record]]:
         return self._log.after(seq, limit)
 
     def of_viewer(self, viewer_id: str, after: int = 0) -> list[tuple[int, Record]]:
-        return self._log.of_viewer(viewer_id, after)
+        records = self._log.of_viewer(viewer_id, after)
+        return [one for one in records if self._until_s is None or one[1].time_s < self._until_s]
 
     def state_of(self, viewer_id: str) -> tuple[int, bytes] | None:
         return self._states.get(viewer_id)
@@ -231,7 +232,7 @@ def replay(
     log: Log, catalogue: Catalogue, *, until_s: float | None = None, make_features: Features = features
 ) -> tuple[Rows, tuple[NDArray[Any], NDArray[Any], Floats]]:
     """Make the rows of a log, and what collaborative training wants: viewers, video ids, strengths."""
-    memory = Memory(_Apart(log), catalogue)
+    memory = Memory(_Apart(log, until_s), catalogue)
     behind = _Behind(catalogue)
     rows: list[NDArray[np.float32]] = []
     earlier: list[NDArray[np.float32]] = []

@@ -134,6 +134,11 @@ class Recommender:
             if self.memory.seq - self._kept_seq >= KEPT_EVERY:
                 self.memory.keep(self._counts_file)
                 self._kept_seq = self.memory.seq
+            return self._assembled(now_s)
+
+    def _assembled(self, now_s: float) -> Known:
+        """What is known without looking for more."""
+        with self._lock:
             lists = self._lists
             if lists is None or abs(now_s - lists[0].made_s) > BOARDS_S:
                 made = boards(self.catalogue, self.memory.counts, now_s)
@@ -194,7 +199,8 @@ class Recommender:
     def strongest(self, page: Page) -> dict[str, list[Strongest]]:
         """Video -> what moved its score most, with this page's viewer and moment."""
         with self._lock:
-            known, viewer = self.known(page.made_s), self.memory.viewer(page.viewer_id)
+            # Not caught up: then the page itself would be among what it was made of.
+            known, viewer = self._assembled(page.made_s), self.memory.viewer(page.viewer_id)
             context = Context(now_s=page.made_s, session_id=page.session_id)
             places = {one.video_id: self.catalogue.place_of(one.video_id) for one in page.videos}
             return {

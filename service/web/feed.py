@@ -49,7 +49,8 @@ def feed(
     why: Annotated[bool, Query(description="Say what moved each score most: some ms a video")] = False,
 ) -> Response:
     """What was served is written down before this answers, with the probability that each video had for its place. It
-    does not come again in the same session; what the viewer saw does not come again for a month."""
+    does not come again in the same session; of what the viewer saw, the last 2,000 do not come again for
+    thirty days."""
     viewer, recommender = _viewer(key, x_viewer), _recommender(behind)
     page = recommender.feed(viewer, k=k, session_id=session, languages=language)
     return as_json(PageBody.model_validate(page_json(page, recommender.strongest(page) if why else {})))
