@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sparse
-from implicit.als import AlternatingLeastSquares
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -100,6 +99,8 @@ def train(
             factors=np.empty((0, factors), np.float32),
             neighbours=np.empty((0, NEIGHBOURS), np.int32),
         )
+    from implicit.als import AlternatingLeastSquares  # it brings a progress bar that complains in notebooks
+
     with threadpool_limits(1, user_api="blas"):  # implicit's own threads and those of the BLAS fight for the cores
         model = AlternatingLeastSquares(
             factors=factors,

@@ -22,6 +22,7 @@ from recommend.appraise import HeldOut
 from recommend.catalogue import UNKNOWN, Catalogue
 from recommend.counts import Counts
 from recommend.evaluate import auc, calibration, gauc
+from recommend.faults import Leak, TooLittle
 from recommend.features import CONTEXT, FEATURE_NAMES, features
 from recommend.labels import D2Q, complete, long_view, row_weights, short_play
 from recommend.memory import READ_AT_ONCE, Log, Memory, Record
@@ -43,14 +44,6 @@ ROWS_MIN = 500
 
 Floats = NDArray[np.float64]
 Features = Callable[[Viewer, NDArray[np.intp], Catalogue, Counts, Context], NDArray[np.float32]]
-
-
-class TooLittle(ValueError):
-    """There is not enough in the log to learn from; the formula goes on ranking."""
-
-
-class Leak(ValueError):
-    """A feature knows what came of its own row: whatever is trained with it is worth nothing."""
 
 
 @dataclass(slots=True)

@@ -35,13 +35,12 @@ from ingest.ray_token import ClusterRefused
 from ingest.spaces import ENCODERS, RECIPES, SpaceChanged
 from ingest.uploads import ManifestError
 from recommend.events import EventsError
-from recommend.train import Leak, TooLittle
+from recommend.faults import Leak, TooLittle, UnknownDial
 from service import cli_behaviour, cli_feed, report
 from service.cli_shared import INTERRUPTED, OURS, common, say, stoppable
 from service.display import shown
 from service.library import Backfill, EmptyLibrary, Library, Options, Summary, UnknownSpace, UnknownVideo
 from service.metrics import served
-from service.recommender import UnknownDial
 from service.steps import written
 from service.watch import Watch
 

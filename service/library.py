@@ -52,10 +52,10 @@ from ingest.spaces import FILE_QUERY_WEIGHTS, RECIPES, TEXT_QUERY_WEIGHTS, Recip
 from ingest.uploads import Source
 from recommend.events import Imported, as_line, import_events, judged
 from service.export import export, write_neighbours
-from service.recommender import Recommender
 
 if TYPE_CHECKING:
     from ingest.cluster import RayCrew
+    from service.recommender import Recommender
 
 PUBLIC = "public"
 KEPT_ROWS = 300_000
@@ -763,6 +763,8 @@ class Library:
         Raises:
             EmptyLibrary: nothing was ever ingested, so there is nothing to recommend.
         """
+        from service.recommender import Recommender  # imports what trains, which takes seconds
+
         with self._making:
             if self._feeds is None:
                 self._feeds = Recommender(self._home, self.space, self._text().encode)

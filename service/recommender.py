@@ -30,12 +30,13 @@ from recommend.boards import Boards, boards
 from recommend.catalogue import Catalogue
 from recommend.categories import Prototypes
 from recommend.explore import Status
+from recommend.faults import TooLittle, UnknownDial
 from recommend.memory import Memory
 from recommend.models import Models, fit_content, write_content
 from recommend.pipeline import Context, Known, Page, feed, why_not
 from recommend.pool import Pool, pool
 from recommend.report import Section, Value
-from recommend.train import TooLittle, Training, held_out, train, whole
+from recommend.train import Training, held_out, train, whole
 from recommend.why import Strongest
 
 BOARDS_S = 60.0
@@ -48,10 +49,6 @@ MODELS = "models"
 """Folder of the home with what `firstlook train` makes, by space."""
 MAKE_AGAIN = 3
 """Tries of a page when the ledger takes videos from it: erased or made private since the table heard of them."""
-
-
-class UnknownDial(ValueError):
-    """A dial that there is not; the message says which there are."""
 
 
 class Recommender:

@@ -15,7 +15,8 @@ from index.home import Home
 from index.records import Event, Impression
 from ingest.fuse import fuse
 from recommend.categories import CATEGORIES
-from service.recommender import Recommender, UnknownDial
+from recommend.faults import UnknownDial
+from service.recommender import Recommender
 from service.slates import table_of, write_slates
 from tests.known import START_S
 

@@ -5,18 +5,21 @@ Whose feed it is, a key that is bound to a viewer says by itself; a backend's, f
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Response
 
 from index.access import Key
+from recommend.faults import UnknownDial
 from recommend.why import why as plain_why
 from service.cli_feed import page_json
 from service.library import EmptyLibrary
-from service.recommender import Recommender, UnknownDial
 from service.web.bodies import ID_CHARS, TEXT, Dial, DialsBody, FeedWhy, FeedWhyNot, PageBody, VideoId
 from service.web.doors import Behind, Doors, as_json, only
 from service.web.problems import Problem, problems
+
+if TYPE_CHECKING:
+    from service.recommender import Recommender
 
 router = APIRouter(tags=["feed"])
 ViewerId = Annotated[str, Path(min_length=1, max_length=200, pattern=f"^{ID_CHARS}+$", examples=["anna"])]
