@@ -167,7 +167,7 @@ def test_a_dial_can_be_turned_back() -> None:
     assert fold([*turned, dial("reset", None, 3), dial("undo", None, 4)]).dials.wanted == {"category:food": -1}
 
 
-def test_a_planted_shift_of_taste_is_followed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_planted_shift_of_taste_is_followed() -> None:
     """Four weeks of topic 0; then topic 5. When do most candidates of the page follow?"""
     records: list[Record] = [view("ana", f"t0-{n % 40}", START_S + n * DAY_S) for n in range(28)]
     turn_s = START_S + 28 * DAY_S
@@ -189,7 +189,6 @@ def test_a_planted_shift_of_taste_is_followed(capsys: pytest.CaptureFixture[str]
     print(f"short-term interest follows after {followed_after} event(s), long-term after {hours} h of watching")
     assert followed_after <= 2
     assert hours <= 48
-    assert "short-term" in capsys.readouterr().out
 
 
 def _long_term_share(viewer: Viewer, topic: int) -> float:
