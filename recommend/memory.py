@@ -10,7 +10,7 @@ import json
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -53,10 +53,19 @@ class Memory:
         log: where the truth is.
         catalogue: of the space that states are kept in.
         viewers: how many are held.
+        on_unknown: is called before records are folded of which one names a video that the catalogue does not have: it
+            may have been added since, and what is folded without it is lost to this state.
     """
 
-    def __init__(self, log: Log, catalogue: Catalogue, *, viewers: int = VIEWERS) -> None:
-        self.log, self.catalogue = log, catalogue
+    def __init__(
+        self,
+        log: Log,
+        catalogue: Catalogue,
+        *,
+        viewers: int = VIEWERS,
+        on_unknown: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.log, self.catalogue, self._on_unknown = log, catalogue, on_unknown
         self.counts = Counts(len(catalogue.categories) + 1)
         self.seq = 0
         self.usual = USUAL_DEFAULT
@@ -81,6 +90,8 @@ class Memory:
                     records = [(seq, record) for seq, record in records if seq <= until]
                 if not records:
                     return folded
+                if any(one.video_id and self.catalogue.place_of(one.video_id) == UNKNOWN for _, one in records):
+                    self._on_unknown()
                 self.fold(records)
                 folded += len(records)
 

@@ -71,7 +71,7 @@ class Recommender:
     ) -> None:
         self._home, self._space, self._clock = home, space, clock
         self.catalogue = load.empty(space)
-        self.memory = Memory(home.behaviour, self.catalogue)
+        self.memory = Memory(home.behaviour, self.catalogue, on_unknown=self.refresh)
         self._prototypes = Prototypes.of(encode)
         self._table: VideoTable = home.table(space)
         self._lock = threading.RLock()

@@ -97,6 +97,17 @@ def test_erased_and_new_rows_are_noticed(home: Home) -> None:
     assert pages.catalogue.shown[ROWS]
 
 
+def test_what_is_done_with_a_video_of_this_moment_is_not_lost(home: Home) -> None:
+    """Another process has added it, and this one has not looked since."""
+    pages = recommender(home)
+    made = list(stubs.stubs(ROWS, 1))
+    home.ledger.register([(upload, None) for upload, _ in made], stubs.SPACE.id)
+    home.table(stubs.SPACE).upsert(fuse(made, stubs.NoText(), stubs.SPACE))
+    home.behaviour.append([view("ana", ROWS, 0)])
+    pages.memory.catch_up()
+    assert pages.catalogue.place_of(f"v{ROWS:09}") in pages.memory.viewer("ana").seen
+
+
 def test_slates_in_bulk_are_the_pages_that_would_be_seen_online(home: Home, tmp_path: Path) -> None:
     pages = recommender(home)
     viewers = [f"u{n}" for n in range(12)]
