@@ -15,6 +15,7 @@ import csv
 import hashlib
 import json
 import math
+import re
 import threading
 import time
 from collections import Counter
@@ -47,6 +48,8 @@ WANT_VIDEO = frozenset(
     ("impression", "view", "replay", "skip", "like", "unlike", "share", "comment", "save", "unsave", "report")
 )
 """Kinds that say nothing where they name no video."""
+TARGET = re.compile("(category|creator|sound):.+")
+"""What there may be more or less of."""
 WANT_CREATOR = frozenset(("follow", "unfollow", "block", "unblock"))
 """Kinds that may name a creator."""
 
@@ -212,7 +215,7 @@ def _fault(event: Event) -> str:
     if event.kind in WANT_CREATOR and creator is not None and not _is_id(creator):
         return f"creator_id wants text of 1 to {ID_MAX_CHARS} characters, got {creator!r}"[:300]
     if event.kind == "dial":
-        return _dial_fault(event.extra.get("action"), event.extra.get("target"))
+        return dial_fault(event.extra.get("action"), event.extra.get("target"))
     if event.kind in WANT_VIDEO and not event.video_id:
         return f"a {event.kind} wants a video_id"
     return ""
@@ -222,14 +225,15 @@ def _is_id(value: Any) -> bool:
     return isinstance(value, str) and 1 <= len(value) <= ID_MAX_CHARS and all(ord(char) >= 32 for char in value)
 
 
-def _dial_fault(action: Any, target: Any) -> str:
+def dial_fault(action: Any, target: Any) -> str:
+    """What is wrong with a dial, whatever the library is like; empty: nothing."""
     if action not in ("less", "more", "explore", "reset", "undo"):
-        return f"a dial's action is less, more, explore, reset or undo; got {action!r}"[:300]
+        return f"a dial is one of less, more, explore, reset or undo; got {action!r}"[:300]
     if action == "explore" and (
         isinstance(target, bool) or not isinstance(target, int | float) or not 0 <= target <= 1
     ):
         return f"explore wants a number from 0 to 1, got {target!r}"[:300]
-    if action in ("less", "more") and not _is_id(target):
+    if action in ("less", "more") and not (_is_id(target) and TARGET.fullmatch(target)):
         return f"{action} wants category:NAME, creator:ID or sound:ID; got {target!r}"[:300]
     return ""
 

@@ -103,19 +103,21 @@ def features(
     return found
 
 
-class _Rates(NamedTuple):
+class Rates(NamedTuple):
+    """Shares of impressions that had each signal, each level drawn to the one above it."""
+
     usual: NDArray[np.float64]  # (signals,)
     category: NDArray[np.float64]  # (m, signals)
     creator: NDArray[np.float64]
     video: NDArray[np.float64]
 
 
-def _rates(places: NDArray[np.intp], catalogue: Catalogue, counts: Counts, now_s: float) -> _Rates:
-    """Shares of impressions, each level drawn to the one above it: category, creator, video."""
+def rates_of(places: NDArray[np.intp], catalogue: Catalogue, counts: Counts, now_s: float) -> Rates:
+    """What others made of some videos: of their categories, their creators, themselves."""
     usual = counts.rates(now_s)
     category = _drawn(counts.category.at(catalogue.category[places], now_s), usual)
     creator = _drawn(counts.creator.at(catalogue.creator[places], now_s), category)
-    return _Rates(usual, category, creator, _drawn(counts.video.at(places, now_s), creator))
+    return Rates(usual, category, creator, _drawn(counts.video.at(places, now_s), creator))
 
 
 def _drawn(sums: NDArray[np.float64], prior: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -127,7 +129,7 @@ def _of_video(
     viewer: Viewer, places: NDArray[np.intp], catalogue: Catalogue, counts: Counts, now_s: float
 ) -> dict[str, Any]:
     """What others made of it, of its creator and of its sound."""
-    rates = _rates(places, catalogue, counts, now_s)
+    rates = rates_of(places, catalogue, counts, now_s)
     shown = np.maximum(counts.video.at(places, now_s)[:, IMPRESSION], 0)
     shown_now = np.maximum(counts.video_now.at(places, now_s)[:, IMPRESSION], 0)
     sound = np.maximum(counts.sound.at(catalogue.sound[places], now_s), 0)

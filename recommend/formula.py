@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommend.catalogue import Catalogue
-from recommend.counts import COMPLETE, FOLLOW, IMPRESSION, LIKE, LONG_VIEW, NEGATIVE, SHARE, Counts
+from recommend.counts import COMPLETE, FOLLOW, LIKE, LONG_VIEW, NEGATIVE, SHARE, Counts
+from recommend.features import rates_of
 from recommend.pipeline import Context, Scored
 from recommend.state import Affinity, Viewer
 from recommend.why import Strongest
 
-KAPPA = 30.0
-"""So many impressions the rate of a creator, and of a category, counts for in the rate of what is below it."""
 HABIT = 5.0
 """So many videos of a creator or category a viewer must have been shown before half of his own habit counts."""
 LIKENESS = 1.0
@@ -40,19 +39,12 @@ class Formula:
     ) -> Scored:
         """Reckon the heads of some candidates, (m,) each, and their value."""
         now_s = context.now_s
-        rate = counts.rates(now_s)
-        for table, rows in (
-            (counts.category, catalogue.category[places]),
-            (counts.creator, catalogue.creator[places]),
-            (counts.video, places),
-        ):
-            sums = np.maximum(table.at(rows, now_s), 0)
-            rate = (sums + KAPPA * rate) / (sums[:, [IMPRESSION]] + KAPPA)
+        rate = rates_of(places, catalogue, counts, now_s).video
         lifts = _lifts(viewer, places, catalogue, float(counts.rates(now_s)[LONG_VIEW]), now_s)
         lift = np.clip(np.prod(list(lifts.values()), axis=0), 0.25, 4.0)
         heads = {name: _lifted(rate[:, signal], lift) for name, signal in _HEADS.items()}
         heads["negative"] = _lifted(rate[:, NEGATIVE], 1 / lift)
-        value = np.sum([worth * heads[name] for name, signal in _HEADS.items() for worth in (WORTH[signal],)], axis=0)
+        value = np.sum([WORTH[signal] * heads[name] for name, signal in _HEADS.items()], axis=0)
         return Scored(heads=heads, value=np.asarray(value, dtype=np.float64))
 
     def explain(

@@ -29,6 +29,7 @@ from recommend import appraise, load
 from recommend.boards import Boards, boards
 from recommend.catalogue import Catalogue
 from recommend.categories import Prototypes
+from recommend.events import dial_fault
 from recommend.explore import Status
 from recommend.faults import TooLittle, UnknownDial
 from recommend.memory import Memory
@@ -320,18 +321,11 @@ class Recommender:
 
 
 _WAYS = {1: "more", -1: "less"}
-_ACTIONS = ("less", "more", "explore", "reset", "undo")
-_TARGETS = ("category", "creator", "sound")
 
 
 def _check_dial(action: str, target: str | float | None, catalogue: Catalogue) -> None:
-    if action not in _ACTIONS:
-        raise UnknownDial(f"a dial is one of {', '.join(_ACTIONS)}; got {action!r}")
-    if action == "explore" and not (isinstance(target, int | float) and 0 <= target <= 1):
-        raise UnknownDial(f"explore wants a number from 0 to 1, got {target!r}")
-    if action in ("less", "more"):
-        kind, _, name = target.partition(":") if isinstance(target, str) else ("", "", "")
-        if kind not in _TARGETS or not name:
-            raise UnknownDial(f"{action} wants category:NAME, creator:ID or sound:ID; got {target!r}")
-        if kind == "category" and name not in catalogue.categories:
-            raise UnknownDial(f"no category {name!r}; there are {', '.join(catalogue.categories)}")
+    if fault := dial_fault(action, target):
+        raise UnknownDial(fault)
+    kind, _, name = str(target).partition(":")
+    if action in ("less", "more") and kind == "category" and name not in catalogue.categories:
+        raise UnknownDial(f"no category {name!r}; there are {', '.join(catalogue.categories)}")

@@ -7,6 +7,8 @@ GET    /v1/videos/{id}         everything that is known of it; PATCH, DELETE, �
 GET    /v1/videos/{id}/similar what is like it; …/why-not says what keeps it out of an answer
 POST   /v1/search[/file]       by words, by a video, or by a file that is not in the library
 POST   /v1/events              what viewers did; DELETE /v1/viewers/{id} forgets one of them
+GET    /v1/feed                a viewer's next page; …/why/{impression} and …/why-not/{video}
+GET    /v1/viewers/{id}/dials  what he set his feed to; POST turns one
 GET    /v1/failures            what did not become a video, and why; POST …/retry
 GET    /healthz /readyz /metrics
 GET    /                       the page, which asks for a key once and lives by the doors above
