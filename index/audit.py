@@ -13,12 +13,12 @@ from typing import Any
 
 import sqlalchemy as sql
 
+from index.database import in_parts
 from index.ledger import (
     _STANDING,
     Ledger,
     Standing,
     _body,
-    _in_parts,
     _is_dead,
     _items,
     _leases,
@@ -115,7 +115,7 @@ def uploads_as_they_stand(ledger: Ledger, space_id: str, video_ids: Sequence[str
     """
     found: dict[str, Upload] = {}
     with ledger._read() as connection:
-        for some in _in_parts(video_ids, 500):
+        for some in in_parts(video_ids, 500):
             query = (
                 sql.select(_uploads.c.revision, _uploads.c.body)
                 .join(
@@ -148,7 +148,7 @@ def videos_of(ledger: Ledger, space_id: str, content_sha256s: Sequence[str]) -> 
     """Content -> the items of a space that stand at it."""
     found: dict[str, list[Standing]] = {}
     with ledger._read() as connection:
-        for some in _in_parts(content_sha256s, 500):
+        for some in in_parts(content_sha256s, 500):
             query = (
                 sql.select(_uploads.c.content_sha256, *_STANDING)
                 .join(
@@ -168,7 +168,7 @@ def known_uploads(ledger: Ledger, video_ids: Sequence[str]) -> set[str]:
     """Those of the ids that any upload has."""
     found: set[str] = set()
     with ledger._read() as connection:
-        for some in _in_parts(video_ids, 500):
+        for some in in_parts(video_ids, 500):
             found |= set(connection.scalars(sql.select(_uploads.c.video_id).where(_uploads.c.video_id.in_(some))))
     return found
 

@@ -15,7 +15,6 @@ groups of 100), so that events never wait for ingest; PostgreSQL by URL for a cl
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
@@ -35,7 +34,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from index import behaviour_schema as schema
-from index.ledger import LedgerDamaged, _engine, _in_parts
+from index.database import in_parts, lead_up, opened, told_plainly, undamaged
+from index.ledger import LedgerDamaged
 from index.records import Event, Impression
 
 EVENT, IMPRESSION = 0, 1
@@ -106,7 +106,7 @@ class Behaviour:
     """
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
-        self._engine = _engine(url)
+        self._engine = opened(url)
         self._clock = clock
         self._is_sqlite = self._engine.dialect.name == "sqlite"
         self._opening = threading.Lock()
@@ -259,7 +259,7 @@ class Behaviour:
             rows = connection.exec_driver_sql(_BY_ID_SQLITE, (json.dumps(ids),))
             return {(kind, record_id) for kind, record_id in rows} & names
         found: set[tuple[int, str]] = set()
-        for some in _in_parts(ids, 500):
+        for some in in_parts(ids, 500):
             found |= {(kind, record_id) for kind, record_id in connection.execute(_BY_ID, {"ids": some})}
         return found & names
 
@@ -306,7 +306,7 @@ class Behaviour:
             _log.c.kind == IMPRESSION, _log.c.record_id.in_(sql.bindparam("ids", expanding=True))
         )
         with self._read() as connection:
-            for some in _in_parts(ids, 500):
+            for some in in_parts(ids, 500):
                 for _, record in _records(_plainly(connection.execute(query, {"ids": some}))):
                     assert isinstance(record, Impression)
                     found[record.impression_id] = record
@@ -436,7 +436,7 @@ class Behaviour:
         """viewer_id -> place of the last erasure, of those that were erased."""
         by_digest = {digest(viewer_id): viewer_id for viewer_id in viewer_ids}
         found: dict[str, int] = {}
-        for some in _in_parts(list(by_digest), 500):
+        for some in in_parts(list(by_digest), 500):
             query = sql.select(_erasures.c.viewer_sha256, sql.func.max(_erasures.c.seq))
             query = query.where(_erasures.c.viewer_sha256.in_(some)).group_by(_erasures.c.viewer_sha256)
             found |= {by_digest[name]: seq for name, seq in connection.execute(query)}
@@ -464,17 +464,11 @@ class Behaviour:
             OSError: the disk is full, or the log stays locked; nothing of the transaction was written.
         """
         self._open()
-        try:
-            with self._engine.begin() as connection:
-                if not self._is_sqlite:  # whose BEGIN IMMEDIATE takes turns; places are then given in order of commit
-                    connection.execute(sql.select(_head.c.seq).with_for_update())
-                yield connection
-        except sql.exc.DBAPIError as error:
-            if "database is locked" in str(error.orig):
-                raise TimeoutError("another process has kept the behaviour log locked for a minute") from error
-            if not any(said in str(error.orig) for said in ("disk is full", "No space left", "disk full")):
-                raise
-            raise OSError(errno.ENOSPC, "No space left on device for the behaviour log") from error
+        locked = "another process has kept the behaviour log locked for a minute"
+        with told_plainly(locked, "No space left on device for the behaviour log"), self._engine.begin() as connection:
+            if not self._is_sqlite:  # whose BEGIN IMMEDIATE takes turns; places are then given in order of commit
+                connection.execute(sql.select(_head.c.seq).with_for_update())
+            yield connection
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
@@ -494,28 +488,15 @@ class Behaviour:
         with self._opening:
             if self._is_open.is_set():
                 return
-            try:
+            with undamaged(self._engine, BehaviourDamaged):
                 self._migrate()
-            except sql.exc.DatabaseError as error:
-                if not any(said in str(error.orig) for said in ("not a database", "malformed")):
-                    raise
-                place = self._engine.url.database
-                raise BehaviourDamaged(f"{place}: {error.orig}; it is the truth, so put back a copy of it") from error
             self._is_open.set()
 
     def _migrate(self) -> None:
         with self._engine.begin() as connection:
             if not self._is_sqlite:
                 connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_MAKER)))
-            _versions.create(connection, checkfirst=True)
-            found = connection.scalar(sql.select(sql.func.max(_versions.c.version))) or 0
-            if found > schema.VERSION:
-                raise ValueError(
-                    f"the behaviour log has schema {found}, of a newer firstlook; this one knows up to {schema.VERSION}"
-                )
-            for version in range(found + 1, schema.VERSION + 1):
-                schema.MIGRATIONS[version](connection)
-                connection.execute(sql.insert(_versions).values(version=version))
+            lead_up(connection, _versions, schema.MIGRATIONS, "the behaviour log")
 
 
 _Row = tuple[str, int, str, str]

@@ -15,7 +15,6 @@ PostgreSQL by URL for a cluster.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -34,9 +33,10 @@ import psutil
 import sqlalchemy as sql
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection
 
 from index import schema
+from index.database import in_parts, lead_up, opened, told_plainly, undamaged
 from index.records import Claimed, Failure, Space, Upload, canonical_json
 
 R = TypeVar("R")
@@ -177,15 +177,10 @@ class Ledger:
     """
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
-        self._engine = _engine(url)
+        self._engine = opened(url)
         self._clock = clock
-        try:
+        with undamaged(self._engine, LedgerDamaged):
             self._migrate()
-        except sql.exc.DatabaseError as error:
-            if not any(said in str(error.orig) for said in ("not a database", "malformed")):
-                raise
-            place = self._engine.url.database
-            raise LedgerDamaged(f"{place}: {error.orig}; it is the truth, so put back a copy of it") from error
 
     def close(self) -> None:
         self._engine.dispose()
@@ -349,7 +344,7 @@ class Ledger:
     def queue(self, video_ids: Sequence[str], space_id: str, *, priority: int = BACKFILL) -> int:
         """Queue those of these uploads that a space does not know in their latest revision; return how many."""
         queued = 0
-        for some in _in_parts(video_ids, 500):
+        for some in in_parts(video_ids, 500):
             page = (
                 sql.select(_uploads.c.video_id, sql.func.max(_uploads.c.revision).label("revision"))
                 .where(_uploads.c.video_id.in_(some))
@@ -374,7 +369,7 @@ class Ledger:
     def hasten(self, video_ids: Sequence[str], space_id: str) -> None:
         """Those of these that wait as a backfill wait as uploads from now on: somebody asked for them by name."""
         with self._write() as connection:
-            for some in _in_parts(video_ids, 500):
+            for some in in_parts(video_ids, 500):
                 these = (_items.c.space_id == space_id, _items.c.state.in_(_PENDING), _items.c.video_id.in_(some))
                 slow = _items.c.priority > UPLOAD
                 connection.execute(sql.update(_items).where(*these, slow).values(priority=UPLOAD))
@@ -383,7 +378,7 @@ class Ledger:
         """Where these uploads stand; ids that the space does not know are left out."""
         found: dict[str, Standing] = {}
         with self._read() as connection:
-            for some in _in_parts(list(video_ids), 500):
+            for some in in_parts(list(video_ids), 500):
                 query = sql.select(*_STANDING).where(_items.c.space_id == space_id, _items.c.video_id.in_(some))
                 found |= {row[0]: _record(Standing, row) for row in connection.execute(query)}
         return found
@@ -404,7 +399,7 @@ class Ledger:
         since = sql.select(_uploads.c.video_id, sql.func.min(_uploads.c.registered_s)).group_by(_uploads.c.video_id)
         found: dict[str, float] = {}
         with self._read() as connection:
-            for some in _in_parts(video_ids, 500):
+            for some in in_parts(video_ids, 500):
                 rows = connection.execute(since.where(_uploads.c.video_id.in_(list(some))))
                 found |= {video_id: float(at_s) for video_id, at_s in rows}
         return found
@@ -601,7 +596,7 @@ class Ledger:
     def requeue(self, video_ids: Sequence[str], space_id: str) -> None:
         """Queue videos whose rows are gone from the table: it is derived, and their analyses are blobs."""
         with self._write() as connection:
-            for some in _in_parts(video_ids, 500):
+            for some in in_parts(video_ids, 500):
                 videos = (_items.c.space_id == space_id, _items.c.state == "video", _items.c.video_id.in_(some))
                 again = {"partial": False, "priority": UPLOAD, **_WAITING}  # nobody finds them meanwhile
                 connection.execute(sql.update(_items).where(*videos).values(**again))
@@ -830,17 +825,12 @@ class Ledger:
         Raises:
             OSError: the disk of the ledger is full, or it stays locked; nothing of the transaction was written.
         """
-        try:
-            with self._engine.begin() as connection:
-                if connection.dialect.name == "postgresql":
-                    connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_WRITER)))
-                yield connection
-        except sql.exc.DBAPIError as error:
-            if "database is locked" in str(error.orig):
-                raise TimeoutError("another process has kept the ledger locked for a minute: is it stopped?") from error
-            if not any(said in str(error.orig) for said in ("disk is full", "No space left", "disk full")):
-                raise
-            raise OSError(errno.ENOSPC, "No space left on device for the ledger; nothing was acknowledged") from error
+        locked = "another process has kept the ledger locked for a minute: is it stopped?"
+        full = "No space left on device for the ledger; nothing was acknowledged"
+        with told_plainly(locked, full), self._engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_WRITER)))
+            yield connection
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
@@ -849,15 +839,7 @@ class Ledger:
 
     def _migrate(self) -> None:
         with self._write() as connection:
-            _versions.create(connection, checkfirst=True)
-            found = connection.scalar(sql.select(sql.func.max(_versions.c.version))) or 0
-            if found > schema.VERSION:
-                raise ValueError(
-                    f"the ledger has schema {found}, of a newer firstlook; this one knows up to {schema.VERSION}"
-                )
-            for version in range(found + 1, schema.VERSION + 1):
-                schema.MIGRATIONS[version](connection)
-                connection.execute(sql.insert(_versions).values(version=version))
+            lead_up(connection, _versions, schema.MIGRATIONS, "the ledger")
 
     def _upsert(self, connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
         dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
@@ -980,25 +962,6 @@ def _started(pid: int) -> str:
         return ""
 
 
-def _engine(url: str) -> Engine:
-    engine = sql.create_engine(url)
-    if engine.dialect.name == "sqlite":
-
-        @sql.event.listens_for(engine, "connect")
-        def _settle(connection: Any, _record: Any) -> None:
-            connection.isolation_level = None  # we say BEGIN ourselves, below
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA busy_timeout = 60000")
-
-        @sql.event.listens_for(engine, "begin")
-        def _begin(connection: Connection) -> None:
-            reads_only = connection.get_execution_options().get("reads_only", False)
-            connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
-
-    return engine
-
-
 def _body(upload: Upload) -> str:
     """An upload as text, without its revision: equal texts are the same revision."""
     said = asdict(replace(upload, extra=dict(upload.extra)))
@@ -1012,8 +975,3 @@ def _upload(revision: int, body: str) -> Upload:
     if said["uploaded_at"] is not None:
         said["uploaded_at"] = datetime.fromisoformat(said["uploaded_at"]).astimezone(UTC)
     return Upload(revision=revision, **said)
-
-
-def _in_parts(values: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    for start in range(0, len(values), size):
-        yield values[start : start + size]
