@@ -11,8 +11,6 @@ import sqlalchemy as sql
 from sqlalchemy import BigInteger, Column, Float, Integer, LargeBinary, MetaData, SmallInteger, String, Table, Text
 from sqlalchemy.engine import Connection
 
-VERSION = 1
-
 metadata = MetaData()
 versions = Table("behaviour_version", metadata, Column("version", Integer, primary_key=True))
 head = Table(
