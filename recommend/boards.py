@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from recommend.catalogue import Catalogue
 from recommend.counts import FAST_S, IMPRESSION, LIKE, LONG_VIEW, NEGATIVE, SHARE, SLOW_S, Counts
+from recommend.explore import NEW_S
 
 BOARD = 200
 """Places on each list."""
@@ -20,10 +21,8 @@ KAPPA = 30.0
 """So many impressions the prior of a video counts for."""
 CAUTION = 1.0
 """Proven quality is the posterior mean less so many of its standard deviations."""
-NEW_S = 7 * 86_400.0
-"""A video is new for so long after its upload, if its first look has not ended before."""
 NEW_IMPRESSIONS = 500.0
-"""Or until it has come on so many screens."""
+"""A video is new until so many screens have had it, or until `NEW_S` after its upload."""
 BURST = 3.0
 """A sound or a hashtag is rising when its last hours are so many times its last weeks."""
 RISING = 10

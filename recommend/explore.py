@@ -448,6 +448,23 @@ def joint_draws(alpha: Floats, beta: Floats, share: Floats, rng: np.random.Gener
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Standing:
+    """What is thought of new videos in each segment of viewers, from what they had so far."""
+
+    alpha: Floats  # (n, S)
+    beta: Floats  # (n, S)
+    share: Floats  # (n, S) probability of taking part in a draw
+
+
+def standing(
+    base: Floats, before: Floats, *, shown: Floats, long: Floats, spent: Floats, age_s: Floats, mean: Floats
+) -> Standing:
+    """From counts to posteriors, and to who still takes part. Arguments as of `pool_draws`."""
+    alpha, beta = posterior(expected_rates(base, before, shown, long), shown, long)
+    return Standing(alpha=alpha, beta=beta, share=shares(above(alpha, beta, mean[None, :]), shown, spent, age_s))
+
+
 def pool_draws(
     base: Floats,
     before: Floats,
@@ -470,10 +487,8 @@ def pool_draws(
         spent, age_s: (n,) impressions in fresh slots so far, seconds since the upload.
         mean: (S,) share of long views of each segment in all.
     """
-    rates = expected_rates(base, before, shown, long)
-    alpha, beta = posterior(rates, shown, long)
-    share = shares(above(alpha, beta, mean[None, :]), shown, spent, age_s)
-    return joint_draws(alpha[:, segment], beta[:, segment], share[:, segment], rng, count=count)
+    found = standing(base, before, shown=shown, long=long, spent=spent, age_s=age_s, mean=mean)
+    return joint_draws(found.alpha[:, segment], found.beta[:, segment], found.share[:, segment], rng, count=count)
 
 
 def chances(draws: Draws, eligible: Bools, *, floor: float = FLOOR) -> Floats:
@@ -564,7 +579,7 @@ class Status:
 
 def status(
     video_ids: Sequence[str], segments: Sequence[str], *, rates: Floats, shown: Floats, long: Floats, spent: Floats,
-    mean: Floats, budget: float = BUDGET, kappa: float = KAPPA,
+    mean: Floats, age_s: Floats | None = None, budget: float = BUDGET, kappa: float = KAPPA,
 ) -> list[Status]:  # fmt: skip
     """Return a row for each video of the pool, in the same order.
 
@@ -572,10 +587,11 @@ def status(
         rates, shown, long: (n, S), as for `posterior`.
         spent: (n,).
         mean: (S,) share of long views of each segment in all.
+        age_s: (n,) seconds since the upload; None: all are of this moment.
     """
     alpha, beta = posterior(rates, shown, long, kappa=kappa)
     certainty = above(alpha, beta, mean[None, :])
-    share = shares(certainty, shown, spent, budget=budget, kappa=kappa)
+    share = shares(certainty, shown, spent, age_s, budget=budget, kappa=kappa)
     left = budget_left(certainty, shown, spent, budget=budget, kappa=kappa)
     words = verdicts(certainty, shown, spent, budget=budget, kappa=kappa)
     found = []

@@ -30,9 +30,8 @@ class Pool:
     long: Floats  # (m, S)
     spent: Floats  # (m,), first looks that it was given
     mean: Floats  # (S,), share of long views of each segment in all
-    alpha: Floats  # (m, S)
-    beta: Floats  # (m, S)
-    share: Floats  # (m, S), probability of taking part in a draw
+    age_s: Floats  # (m,), since the upload
+    standing: explore.Standing
     _draws: dict[int, explore.Draws] = field(default_factory=dict)
 
     def draws(self, segment: int) -> explore.Draws:
@@ -40,8 +39,9 @@ class Pool:
         if segment not in self._draws:
             seed = hashlib.sha256(f"{self.made_s} {segment}".encode()).digest()
             rng = np.random.default_rng(int.from_bytes(seed[:8], "little"))
+            now = self.standing
             self._draws[segment] = explore.joint_draws(
-                self.alpha[:, segment], self.beta[:, segment], self.share[:, segment], rng
+                now.alpha[:, segment], now.beta[:, segment], now.share[:, segment], rng
             )
         return self._draws[segment]
 
@@ -55,6 +55,7 @@ class Pool:
             long=self.long,
             spent=self.spent,
             mean=self.mean,
+            age_s=self.age_s,
         )
 
 
@@ -80,22 +81,18 @@ def pool(
     creator = explore.lift(of_creator[:, LONG_VIEW], of_creator[:, IMPRESSION] * counts.rates(now_s)[LONG_VIEW])
     content = np.exp(_slope(catalogue, counts, signal, now_s) * signal[places]) if signal is not None else 1.0
     base_of = base.T[catalogue.category[places]]  # (m, S); none: the last category, `other`
-    rates = explore.expected_rates(base_of, explore.prior_lift(creator, np.asarray(content)), shown, long)
-    alpha, beta = explore.posterior(rates, shown, long)
-    spent = counts.first_looks.at(places, now_s)[:, 0]
+    before = explore.prior_lift(creator, np.asarray(content))
+    spent, age_s = counts.first_looks.at(places, now_s)[:, 0], now_s - catalogue.uploaded_s[places]
     return Pool(
         made_s=now_s,
         places=places,
-        rates=rates,
+        rates=explore.expected_rates(base_of, before, shown, long),
         shown=shown,
         long=long,
         spent=spent,
         mean=mean,
-        alpha=alpha,
-        beta=beta,
-        share=explore.shares(
-            explore.above(alpha, beta, mean[None, :]), shown, spent, age_s=now_s - catalogue.uploaded_s[places]
-        ),
+        age_s=age_s,
+        standing=explore.standing(base_of, before, shown=shown, long=long, spent=spent, age_s=age_s, mean=mean),
     )
 
 
