@@ -1,6 +1,6 @@
 """Rank: seven heads say what would come of a place, and a weighted sum says what that is worth.
 
-Each head is a LightGBM model of its own, small enough that all seven score 250 candidates within 12 ms on one core.
+Each head is a LightGBM model of its own; `forest.py` asks all seven for 250 candidates in 1 ms.
 Trees are good at order and not at probabilities, and worse where a content type is rare: each head is calibrated on
 later rows than its first trees were grown on, in all and by type, where a type with few rows is drawn to all of them.
 A head with too few positives is left out, with the reason, and none stands in for it.
@@ -14,8 +14,9 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightgbm as lgb
 import numpy as np
@@ -28,6 +29,9 @@ from recommend.features import FEATURE_NAMES, FEATURES, features
 from recommend.pipeline import Context, Scored
 from recommend.state import Viewer
 from recommend.why import Strongest
+
+if TYPE_CHECKING:
+    from recommend.forest import Forest
 
 HEADS = ("long_view", "complete", "watch", "like", "share", "follow", "negative")
 WATCH = "watch"
@@ -141,7 +145,7 @@ class Values:
         return np.array([[row.get(head, 0.0) for head in HEADS] for row in rows])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Heads:
     """Trained heads over rows of named features."""
 
@@ -173,17 +177,22 @@ class Heads:
         if rows.ndim != 2 or rows.shape[1] != len(self.names):
             raise ValueError(f"rows of {len(self.names)} features are wanted, got shape {rows.shape}")
         found = np.empty((len(rows), len(HEADS)))
-        for i, head in enumerate(HEADS):
-            if head not in self.models or not len(rows):
-                found[:, i] = self.defaults.get(head, 0.0)
-            elif head == WATCH:
-                found[:, i] = _sigmoid(raw_scores(self.models[head], rows))
-            else:
-                scores = raw_scores(self.models[head], rows)
-                if base is not None and head == BASED:
-                    scores = scores + base
-                found[:, i] = self.calibrations[head].probabilities(scores, categories)
+        found[:] = [self.defaults.get(head, 0.0) for head in HEADS]
+        if not len(rows) or not self.models:
+            return found
+        for head, scores in zip(self.models, self.forest.raw_scores(rows), strict=True):
+            if base is not None and head == BASED:
+                scores = scores + base
+            said = _sigmoid(scores) if head == WATCH else self.calibrations[head].probabilities(scores, categories)
+            found[:, HEADS.index(head)] = said
         return found
+
+    @cached_property
+    def forest(self) -> Forest:
+        """The trees of all models, in their order."""
+        from recommend.forest import Forest  # numba takes a second to load, and only whoever scores wants it
+
+        return Forest.of(list(self.models.values()))
 
     def explain(self, row: NDArray[np.float32], count: int = 3, head: str = "long_view") -> list[tuple[str, float]]:
         """The features that moved a head most for one row (F,), and by how much (log-odds), strongest first.
