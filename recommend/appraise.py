@@ -6,6 +6,7 @@ what the log lets one say of another policy. `report.py` draws them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,9 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.records import Event, Impression
+from recommend import guardrails
 from recommend.catalogue import UNKNOWN, Catalogue
 from recommend.evaluate import (
+    Floats,
     Interval,
+    Statistic,
     auc_of,
     bootstrap,
     calibration,
@@ -26,9 +30,12 @@ from recommend.evaluate import (
     mean_of,
     ndcg,
     novelty,
+    paired_bootstrap,
+    recall_at,
     xauc_of,
 )
 from recommend.explore import exposure_by_size
+from recommend.faults import TooLittle
 from recommend.labels import long_view
 from recommend.memory import Record
 from recommend.report import Bars, Lines, Section, Value
@@ -37,7 +44,8 @@ ROUNDS = 300
 """Draws of viewers an interval is made of."""
 COLD_SHOWN = 20.0
 """A video that came on fewer screens than this before the row is cold."""
-NDCG_AT = 10
+FIRST = 10
+"""So many rows of each viewer, the best by the ranker, are what nDCG and recall look at."""
 
 
 @dataclass(slots=True)
@@ -48,6 +56,7 @@ class _Served:
     source: str
     viewer: str
     place: int
+    time_s: float
     seen: bool = False
     watch_s: float = 0.0
     kinds: set[str] = field(default_factory=set)
@@ -60,7 +69,9 @@ def of_log(records: Iterable[tuple[int, Record]], catalogue: Catalogue, rng: np.
         if isinstance(record, Impression):
             place = catalogue.place_of(record.video_id)
             if place != UNKNOWN:
-                served[record.impression_id] = _Served(record.slot, record.source, record.viewer_id, place)
+                served[record.impression_id] = _Served(
+                    record.slot, record.source, record.viewer_id, place, record.time_s
+                )
         elif isinstance(record, Event) and record.impression_id in served:
             one = served[record.impression_id]
             if (one.viewer, one.place) == (record.viewer_id, catalogue.place_of(record.video_id)):
@@ -74,9 +85,11 @@ def of_log(records: Iterable[tuple[int, Record]], catalogue: Catalogue, rng: np.
             kind="log",
             note=(
                 "By kind of slot. A `uniform` place went to a video that a fair die chose: what those earn is what the "
-                "others are worth more than. Shares are of the places that came on a screen; intervals draw viewers."
+                "others are worth more than. `above uniform`: by how many long views a place; that `fresh` and "
+                "`explore` are never among the first two of a page, where the die may be, is in it too. Shares are of "
+                "the places that came on a screen; intervals draw viewers."
             ),
-            rows=_by(places, [one.slot for one in places], "slot", catalogue, rng),
+            rows=_by(places, [one.slot for one in places], "slot", catalogue, rng, beside="uniform"),
         ),
         Section(
             title="By source",
@@ -85,6 +98,7 @@ def of_log(records: Iterable[tuple[int, Record]], catalogue: Catalogue, rng: np.
             rows=_by(places, [one.source for one in places], "source", catalogue, rng),
         ),
         _exposure(places, catalogue),
+        _closing_in(places, catalogue, guardrails.GuardrailSettings(), rng),
     ]
 
 
@@ -95,29 +109,65 @@ def _note(served: _Served, event: Event) -> None:
 
 
 def _by(
-    places: Sequence[_Served], keys: Sequence[str], name: str, catalogue: Catalogue, rng: np.random.Generator
+    places: Sequence[_Served],
+    keys: Sequence[str],
+    name: str,
+    catalogue: Catalogue,
+    rng: np.random.Generator,
+    *,
+    beside: str = "",
 ) -> list[dict[str, Any]]:
+    """A row a key, in order of appearance.
+
+    Args:
+        beside: a key whose long views those of the others are laid beside; empty: none.
+    """
+    seen = [(one, key) for one, key in zip(places, keys, strict=True) if one.seen]
+    of = np.array([key for _, key in seen], np.str_)
+    viewers = np.array([one.viewer for one, _ in seen], np.str_)
+    watch_s = np.array([one.watch_s for one, _ in seen], np.float64)
+    duration_s = catalogue.duration_s[np.array([one.place for one, _ in seen], np.intp)]
+    long = (long_view(watch_s, duration_s) & (watch_s > 0)).astype(np.float64)
+    liked = np.array(["like" in one.kinds for one, _ in seen], np.float64)
+    served = Counter(keys)
     rows = []
-    for key in dict.fromkeys(keys):
-        these = [one for one, its in zip(places, keys, strict=True) if its == key]
-        seen = [one for one in these if one.seen]
-        row: dict[str, Any] = {name: key, "served": len(these), "seen": len(seen)}
-        if seen:
-            duration_s = catalogue.duration_s[[one.place for one in seen]]
-            watch_s = np.array([one.watch_s for one in seen])
-            long = (long_view(watch_s, duration_s) & (watch_s > 0)).astype(np.float64)
-            liked = np.array(["like" in one.kinds for one in seen], dtype=np.float64)
-            viewers = np.array([one.viewer for one in seen])
-            row |= {"long views": _share(long, viewers, rng), "likes": _share(liked, viewers, rng)}
+    for key, count in served.items():
+        these = of == key
+        row: dict[str, Any] = {name: key, "served": count, "seen": int(these.sum())}
+        if these.any():
+            row["long views"] = _share(long[these], viewers[these], rng)
+            row["likes"] = _share(liked[these], viewers[these], rng)
+        if beside in served and key != beside and these.any():
+            row[f"above {beside}"] = _apart(long, of == key, of == beside, viewers, rng)
         rows.append(row)
     return rows
 
 
-def _share(values: NDArray[np.float64], viewers: NDArray[Any], rng: np.random.Generator) -> Interval | float:
+def _share(values: Floats, viewers: NDArray[Any], rng: np.random.Generator) -> Interval | float:
     """With an interval, where there is more than one viewer."""
-    if len(np.unique(viewers)) < 2:
-        return float(values.mean())
-    return bootstrap(viewers, mean_of(values), ROUNDS, rng)
+    found = _drawn(viewers, mean_of(values), rng)
+    return float(values.mean()) if found is None else found
+
+
+def _apart(
+    values: Floats, ours: NDArray[np.bool_], theirs: NDArray[np.bool_], viewers: NDArray[Any], rng: np.random.Generator
+) -> Interval | None:
+    """How far the mean of some rows is above that of others; each draw draws the same viewers for both."""
+    first, second = (mean_of(np.where(rows, values, np.nan)) for rows in (ours, theirs))
+    try:
+        return paired_bootstrap(viewers, first, second, ROUNDS, rng) if len(np.unique(viewers)) > 1 else None
+    except TooLittle:
+        return None
+
+
+def _drawn(
+    viewers: NDArray[Any], statistic: Statistic, rng: np.random.Generator, rounds: int = ROUNDS
+) -> Interval | None:
+    """A figure with its interval; None: one viewer, or so few of a class that most draws have none."""
+    try:
+        return bootstrap(viewers, statistic, rounds, rng) if len(np.unique(viewers)) > 1 else None
+    except TooLittle:
+        return None
 
 
 def _exposure(places: Sequence[_Served], catalogue: Catalogue) -> Section:
@@ -155,6 +205,58 @@ def _exposure(places: Sequence[_Served], catalogue: Catalogue) -> Section:
             )
         ],
     )
+
+
+def _closing_in(
+    places: Sequence[_Served],
+    catalogue: Catalogue,
+    settings: guardrails.GuardrailSettings,
+    rng: np.random.Generator,
+) -> Section:
+    """What the guardrails watch over, counted over viewers: each counts once, however much he was served."""
+    of_viewer: dict[str, list[_Served]] = {}
+    for one in sorted(places, key=lambda one: one.time_s):
+        of_viewer.setdefault(one.viewer, []).append(one)
+    too_much: list[tuple[str, ...]] = []
+    varied: list[float] = []
+    narrower: list[bool] = []
+    change: list[tuple[float, float]] = []
+    for his in of_viewer.values():
+        served = np.array([one.place for one in his], dtype=np.intp)
+        last, category = served[-settings.recent :], catalogue.category[served]
+        if len(served) >= settings.least:
+            too_much.append(guardrails.exposure(catalogue.category[last], catalogue.sensitive[last], settings).too_much)
+            varied.append(guardrails.effective_number(catalogue.category[last]))
+        found = guardrails.narrowing(category, np.array([one.time_s for one in his]), settings)
+        if found.category != UNKNOWN:
+            narrower.append(found.narrowing)
+            change.append((found.effective_before, found.effective_recent))
+    rows: list[dict[str, Value]] = [
+        {"figure": name, "viewers": len(values), "value": _of_viewers(values, rng)}
+        for name, values in (
+            (f"more than {settings.category_share:.0%} of one category", ["category" in one for one in too_much]),
+            (f"more than {settings.sensitive_share:.0%} sensitive", ["sensitive" in one for one in too_much]),
+            ("effective number of categories", varied),
+            ("narrowing", narrower),
+            ("effective number of categories before", [before for before, _ in change]),
+            ("effective number of categories since", [since for _, since in change]),
+        )
+    ]
+    return Section(
+        title="Whether feeds close in",
+        kind="log",
+        note=(
+            f"Of each viewer the last {settings.recent} places that he was served, where he was served at least "
+            f"{settings.least}; the last three rows lay them beside the {settings.before} before, where those are "
+            f"{settings.least} too. Shares and means are of viewers; intervals draw viewers."
+        ),
+        rows=rows,
+    )
+
+
+def _of_viewers(values: Sequence[float], rng: np.random.Generator) -> Interval | float | None:
+    """The mean of a number a viewer; None: of nobody."""
+    return _share(np.array(values, np.float64), np.arange(len(values)), rng) if values else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -202,7 +304,9 @@ def of_ranker(held: HeldOut, catalogue: Catalogue, rng: np.random.Generator) -> 
             note=(
                 f"Grown on the earlier rows, asked about the last ones. Cold: the video had come on fewer than "
                 f"{COLD_SHOWN:.0f} screens. XAUC: share of pairs whose watches (as D2Q quantiles) it orders right. "
-                f"nDCG@{NDCG_AT}: of each viewer's held-out rows. Intervals draw viewers."
+                f"nDCG@{FIRST}: of each viewer's held-out rows. recall@{FIRST}: which share of those that he watched "
+                f"long are among the first {FIRST}, where he has more than {FIRST}; what was never put before him is "
+                "in no row, so this says nothing of the sources. Intervals draw viewers."
             ),
             rows=rows,
         ),
@@ -228,16 +332,27 @@ def _figures(held: HeldOut, of: NDArray[np.bool_], rng: np.random.Generator) -> 
     found: dict[str, Any] = {"AUC long_view": None, "GAUC long_view": _gauc(held, of, rng)}
     if "long_view" in held.said and 0 < label.mean() < 1:
         said = held.said["long_view"][of]
-        found["AUC long_view"] = bootstrap(viewers, auc_of(label, said), ROUNDS, rng)
-        users, values = ndcg(label, said, viewers, NDCG_AT)
-        found[f"nDCG@{NDCG_AT}"] = bootstrap(users, mean_of(values), ROUNDS, rng) if len(users) > 1 else None
+        found["AUC long_view"] = _drawn(viewers, auc_of(label, said), rng)
+        users, values = ndcg(label, said, viewers, FIRST)
+        found[f"nDCG@{FIRST}"] = _drawn(users, mean_of(values), rng)
+        many = _with_more(viewers, FIRST)
+        if label[many].any():
+            users, values = recall_at(label[many], said[many], viewers[many], FIRST)
+            found[f"recall@{FIRST}"] = _drawn(users, mean_of(values), rng)
+            found["and in any order"] = float(recall_at(label[many], 0 * said[many], viewers[many], FIRST)[1].mean())
     if "watch" in held.said and len(np.unique(held.quantile[of])) > 1:
-        found["XAUC watch"] = bootstrap(viewers, xauc_of(held.quantile[of], held.said["watch"][of]), ROUNDS // 3, rng)
+        found["XAUC watch"] = _drawn(viewers, xauc_of(held.quantile[of], held.said["watch"][of]), rng, ROUNDS // 3)
     return found
 
 
+def _with_more(viewers: NDArray[np.int64], rows: int) -> NDArray[np.bool_]:
+    """(n,) which rows are of a viewer with more than so many: of fewer, any order has all among its first."""
+    codes = np.unique(viewers, return_inverse=True)[1]
+    return np.asarray(np.bincount(codes)[codes] > rows)
+
+
 def _gauc(held: HeldOut, of: NDArray[np.bool_], rng: np.random.Generator) -> Interval | None:
-    """None: no two viewers have both what they watched long and what they did not."""
+    """None: fewer than ten viewers have both what they watched long and what they did not."""
     label, viewers = held.labels["long_view"][of], held.viewers[of]
     if "long_view" not in held.said or not len(label):
         return None
@@ -245,4 +360,4 @@ def _gauc(held: HeldOut, of: NDArray[np.bool_], rng: np.random.Generator) -> Int
     long, all_of = np.bincount(codes, label), np.bincount(codes)
     if ((long > 0) & (long < all_of)).sum() < 10:
         return None
-    return bootstrap(viewers, gauc_of(label, held.said["long_view"][of], viewers), ROUNDS, rng)
+    return _drawn(viewers, gauc_of(label, held.said["long_view"][of], viewers), rng)

@@ -11,12 +11,14 @@ narrow. Two rankings of the same rows are compared by `paired_bootstrap`, round 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from recommend.faults import TooLittle
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], float]
@@ -25,8 +27,6 @@ Statistic = Callable[[Floats], float]
 CONFIDENCE = 0.95
 UNDEFINED_MAX = 0.1
 """Share of the rounds that may leave a figure undefined; an interval of the others would be of something else."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,17 +307,6 @@ def novelty(shown: NDArray[np.int64], views: NDArray[Any]) -> float:
     return float(-np.log2(share[shown]).mean())
 
 
-def cold_and_warm(measure: Callable[..., T], cold: NDArray[np.bool_], *rows: NDArray[Any]) -> Mapping[str, T]:
-    """Take a measure of the cold rows and of the warm ones apart, such as `cold_and_warm(auc, cold, labels, scores)`.
-
-    Args:
-        cold: (n,) True where the row's video had no behaviour to learn from.
-        rows: what `measure` takes, each (n,).
-    """
-    _same_length(cold=cold, **{f"row {i}": one for i, one in enumerate(rows)})
-    return {"cold": measure(*(one[cold] for one in rows)), "warm": measure(*(one[~cold] for one in rows))}
-
-
 def bootstrap(users: NDArray[Any], statistic: Statistic, rounds: int, rng: np.random.Generator) -> Interval:
     """Return a figure with its interval over draws of other viewers.
 
@@ -326,7 +315,7 @@ def bootstrap(users: NDArray[Any], statistic: Statistic, rounds: int, rng: np.ra
         statistic: of the rows' weights, such as `auc_of(labels, scores)`.
 
     Raises:
-        ValueError: the figure is undefined for the rows themselves, or for more than a tenth of the draws.
+        TooLittle: the figure is undefined for the rows themselves, or for more than a tenth of the draws.
     """
     drawn = np.array([statistic(weights) for weights in _draws(users, rounds, rng)])
     return interval_of(statistic(np.ones(len(users))), drawn)
@@ -370,11 +359,11 @@ def interval_of(value: float, drawn: Floats) -> Interval:
     """The interval of a figure, made of what each draw said of it; NaN where it said nothing.
 
     Raises:
-        ValueError: the figure itself is undefined, or more than a tenth of the draws.
+        TooLittle: the figure itself is undefined, or more than a tenth of the draws.
     """
     known = drawn[np.isfinite(drawn)]
     if not np.isfinite(value) or len(known) < (1 - UNDEFINED_MAX) * len(drawn) or not len(drawn):
-        raise ValueError(f"too little to go by: {len(known)} of {len(drawn)} draws gave a figure, the rows {value}")
+        raise TooLittle(f"too little to go by: {len(known)} of {len(drawn)} draws gave a figure, the rows {value}")
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(known, [tail, 1 - tail])
     return Interval(

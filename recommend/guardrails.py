@@ -7,7 +7,6 @@ category's cap is lowered, by as much as they have narrowed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -115,7 +114,7 @@ def exposure(
 
     Args:
         categories: (n,), codes, -1 for none.
-        sensitive: (n,), whatever the deployment counts as such, see `is_sensitive`.
+        sensitive: (n,), of which their caller said so (`Catalogue.sensitive`).
     """
     if categories.shape != sensitive.shape:
         raise ValueError(f"a category and a word about each: got {categories.shape} and {sensitive.shape}")
@@ -134,22 +133,6 @@ def exposure(
         sensitive_share=sensitive_share,
         too_much=tuple(name for name, is_so in beyond.items() if is_so),
     )
-
-
-def is_sensitive(
-    categories: NDArray[np.int32],
-    flags: Sequence[Sequence[str]],
-    *,
-    codes: Sequence[int] = (),
-    words: Sequence[str] = (),
-) -> NDArray[np.bool_]:
-    """(n,) which videos are of a sensitive category, or carry a flag that their caller counts as sensitive.
-
-    >>> is_sensitive(np.array([7, 3, 3], np.int32), [(), ("graphic",), ()], codes=(7,), words=("graphic",))
-    array([ True,  True, False])
-    """
-    flagged = np.array([not set(words).isdisjoint(some) for some in flags], np.bool_)
-    return np.asarray(np.isin(categories, codes) | flagged)
 
 
 def hold_back_sensitive(

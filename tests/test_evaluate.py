@@ -18,7 +18,6 @@ from recommend.evaluate import (
     auc_of,
     bootstrap,
     calibration,
-    cold_and_warm,
     coverage,
     gauc,
     gauc_of,
@@ -159,11 +158,6 @@ def test_exposure_figures_are_those_worked_by_hand() -> None:
     assert novelty(np.array([0]), np.array([2, 0])) == pytest.approx(-np.log2(3 / 4))
     views = np.array([100, 10, 0])
     assert novelty(np.array([2]), views) > novelty(np.array([1]), views) > novelty(np.array([0]), views)
-
-
-def test_cold_rows_are_measured_apart_from_warm_ones() -> None:
-    labels, scores = np.array([0, 1, 0, 1]), np.array([1, 2, 2, 1])
-    assert cold_and_warm(auc, np.array([True, True, False, False]), labels, scores) == {"cold": 1.0, "warm": 0.0}
 
 
 def test_the_interval_of_a_mean_is_that_of_its_standard_error() -> None:
