@@ -4,20 +4,23 @@ The log is replayed in its order. A page is a question that was asked in the sta
 by the function that serves, and then the page and what came of it are folded in. What came of a row is what the events
 say that carry its `impression_id`; a place that never came on the screen has no label and makes no row. What was seen
 in a feed that somebody else made, before there was ours, makes rows too, by viewer and video.
+
+No account teaches more than its share: a row counts for what its viewer's word counted when it was made
+(`recommend/trust.py`), and all of one viewer's for so much at most (`capped`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.records import Event, Impression
-from recommend import collaborative, rank
+from recommend import collaborative, rank, trust
 from recommend.appraise import HeldOut
 from recommend.catalogue import UNKNOWN, Catalogue
 from recommend.counts import Counts
@@ -41,6 +44,11 @@ ALONE_MAX = 0.95
 DROP_MAX = 0.1
 """AUC that a feature may lose when it is taken one event earlier."""
 ROWS_MIN = 500
+SHARE_MAX = 0.01
+"""Of all that is learned from, so much may come from one viewer, ..."""
+TIMES_MAX = 4.0
+"""... or so many times what comes from a middling one, where viewers are few."""
+TIRELESS = "of accounts that do far more than accounts do"
 
 Floats = NDArray[np.float64]
 Features = Callable[[Viewer, NDArray[np.intp], Catalogue, Counts, Context], NDArray[np.float32]]
@@ -72,6 +80,7 @@ class Rows:
     labels: Mapping[str, Floats]
     """Head -> (n,) 0 or 1; `watch` is learnt by `D2Q` from the others."""
     disliked: NDArray[np.bool_]  # (n,), said aloud
+    trusted: Floats  # (n,) 0..1, what the word of each viewer counted for at that moment
     left_out: Mapping[str, int]
     """Why impressions made no row -> how many."""
 
@@ -150,12 +159,13 @@ def train(
         TooLittle: too few rows, or no head that could be trained.
         Leak: a feature knows what came of its own row.
     """
-    rows, watched = replay(log, catalogue, until_s=until_s, make_features=make_features)
+    made, watched = replay(log, catalogue, until_s=until_s, make_features=make_features)
+    rows = weighed(made)
     if len(rows) < ROWS_MIN:
         left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(rows.left_out.items()))
         raise TooLittle(f"{len(rows)} rows, {ROWS_MIN} are wanted; left out: {left_out or 'none'}")
-    audited = len(rows.earlier)
-    found = leaks(rows.features[:audited], rows.earlier, rows.labels["long_view"][:audited], FEATURE_NAMES)
+    audited = len(made.earlier)
+    found = leaks(made.features[:audited], made.earlier, made.labels["long_view"][:audited], FEATURE_NAMES)
     if found:
         raise Leak("; ".join(f"{name}: {why}" for name, why in found.items()))
     test = rows.times_s >= np.quantile(rows.times_s, 1 - HELD_OUT, method="higher")
@@ -179,7 +189,7 @@ def held_out(log: Log, catalogue: Catalogue, *, threads: int = 1) -> HeldOut:
     Raises:
         TooLittle: too few rows, or no head that could be trained.
     """
-    rows, _ = replay(log, catalogue)
+    rows = weighed(replay(log, catalogue)[0])
     if len(rows) < ROWS_MIN:
         raise TooLittle(f"{len(rows)} rows, {ROWS_MIN} are wanted")
     test = rows.times_s >= np.quantile(rows.times_s, 1 - HELD_OUT, method="higher")
@@ -224,12 +234,13 @@ class _Apart:
 def replay(
     log: Log, catalogue: Catalogue, *, until_s: float | None = None, make_features: Features = features
 ) -> tuple[Rows, tuple[NDArray[Any], NDArray[Any], Floats]]:
-    """Make the rows of a log, and what collaborative training wants: viewers, video ids, strengths."""
+    """Make the rows of a log, and what collaborative training wants: viewers, video ids, strengths by trust."""
     memory = Memory(_Apart(log, until_s), catalogue)
     behind = _Behind(catalogue)
     rows: list[NDArray[np.float32]] = []
     earlier: list[NDArray[np.float32]] = []
     served: list[Impression] = []
+    trusted: list[float] = []
     outcomes: dict[str, _Outcome] = {}
     watched: list[tuple[str, str, float]] = []
     left_out: Counter[str] = Counter()
@@ -244,10 +255,12 @@ def replay(
         if known:
             places = np.array([catalogue.place_of(one.video_id) for one in known], dtype=np.intp)
             context = Context(now_s=known[0].time_s, session_id=known[0].session_id)
-            rows.append(make_features(memory.viewer(known[0].viewer_id), places, catalogue, memory.counts, context))
+            viewer = memory.viewer(known[0].viewer_id)
+            rows.append(make_features(viewer, places, catalogue, memory.counts, context))
+            trusted += len(known) * [_trust(viewer, memory)]
             if len(served) < AUDITED:
-                viewer = behind.memory.viewer(known[0].viewer_id)
-                earlier.append(make_features(viewer, places, catalogue, behind.memory.counts, context))
+                before = behind.memory.viewer(known[0].viewer_id)
+                earlier.append(make_features(before, places, catalogue, behind.memory.counts, context))
             served += known
             outcomes |= {one.impression_id: _Outcome((one.viewer_id, one.video_id)) for one in known}
             met |= {
@@ -258,13 +271,61 @@ def replay(
                 _note(record, outcomes, met)
                 strength = _strength(record, catalogue)
                 if strength and record.video_id is not None:
+                    strength *= _trust(memory.viewer(record.viewer_id), memory)
+                if strength and record.video_id is not None:
                     watched.append((record.viewer_id, record.video_id, strength))
         memory.fold(group)
         if len(served) < AUDITED:
             behind.fold(group)
-    made = _rows(rows, earlier, served, outcomes, left_out, last_s, catalogue)
-    viewers, videos, strengths = zip(*watched, strict=True) if watched else ((), (), ())
-    return made, (np.array(viewers, np.str_), np.array(videos, np.str_), np.array(strengths, np.float64))
+    made = _rows(rows, earlier, served, outcomes, np.array(trusted), left_out, last_s, catalogue)
+    names, videos, said = zip(*watched, strict=True) if watched else ((), (), ())
+    strengths = np.array(said, np.float64)
+    shares = capped(np.unique(names, return_inverse=True)[1], np.abs(strengths)) / np.maximum(np.abs(strengths), 1e-12)
+    return made, (np.array(names, np.str_), np.array(videos, np.str_), strengths * shares)
+
+
+def _trust(viewer: Viewer, memory: Memory) -> float:
+    """What a word of this viewer counts for now, by what is usual now."""
+    return float(trust.weights(np.array([viewer.activity]), memory.usual)[0])
+
+
+def weighed(rows: Rows, seed: int = 1) -> Rows:
+    """The rows that heads learn from and are measured on: each stays with the chance that its viewer's word counts for.
+
+    Drawn and not weighed, so that trees, calibration, distributions of watches and figures go by the same rows.
+    """
+    chances = capped(rows.viewers, rows.trusted)
+    stay = np.random.default_rng(seed).random(len(rows)) < chances
+    return replace(
+        rows,
+        features=rows.features[stay],
+        earlier=rows.earlier[stay[: len(rows.earlier)]],
+        viewers=rows.viewers[stay],
+        places=rows.places[stay],
+        categories=rows.categories[stay],
+        times_s=rows.times_s[stay],
+        duration_s=rows.duration_s[stay],
+        watch_s=rows.watch_s[stay],
+        labels={head: label[stay] for head, label in rows.labels.items()},
+        disliked=rows.disliked[stay],
+        trusted=rows.trusted[stay],
+        left_out={**rows.left_out} | ({} if stay.all() else {TIRELESS: int((~stay).sum())}),
+    )
+
+
+def capped(viewers: NDArray[np.int64], weights: Floats) -> Floats:
+    """(n,) weights of rows, those of one viewer scaled down until their sum is no more than he may say.
+
+    That is `SHARE_MAX` of all, or `TIMES_MAX` times the median viewer's sum where that is more.
+
+    >>> capped(np.array([0, 1, 2, 2, 2, 2, 2, 2, 2, 2]), np.ones(10))[[0, 2]].tolist()
+    [1.0, 0.5]
+    """
+    if not weights.any():
+        return weights
+    sums = np.bincount(viewers, weights)
+    most = max(SHARE_MAX * float(sums.sum()), TIMES_MAX * float(np.median(sums[sums > 0])))
+    return np.asarray(weights * np.minimum(1.0, most / np.maximum(sums, 1e-12))[viewers])
 
 
 def _pages(log: Log, until_s: float | None) -> Iterator[list[tuple[int, Record]]]:
@@ -391,6 +452,7 @@ def _rows(
     earlier: Sequence[NDArray[np.float32]],
     served: Sequence[Impression],
     outcomes: Mapping[str, _Outcome],
+    trusted: Floats,
     left_out: Counter[str],
     last_s: float,
     catalogue: Catalogue,
@@ -429,6 +491,7 @@ def _rows(
         watch_s=watch_s,
         labels={head: label.astype(np.float64) for head, label in labels.items()},
         disliked=disliked,
+        trusted=trusted[kept],
         left_out={reason: count for reason, count in left_out.items() if count},
     )
 

@@ -14,9 +14,10 @@ from recommend.counts import Counts
 from recommend.features import FEATURE_NAMES, features
 from recommend.memory import Memory
 from recommend.pipeline import Context
+from recommend.rank import HEADS
 from recommend.state import Viewer
-from recommend.train import Leak, Rows, TooLittle, Training, leaks, replay, train
-from tests.known import START_S, LogInMemory, Record, catalogue_of, event
+from recommend.train import TIMES_MAX, TIRELESS, Leak, Rows, TooLittle, Training, capped, leaks, replay, train, weighed
+from tests.known import DAY_S, START_S, LogInMemory, Record, catalogue_of, event
 
 CATALOGUE = catalogue_of(20, topics=4)
 
@@ -189,6 +190,86 @@ def test_a_short_log_teaches_nothing_and_says_so() -> None:
         train(LogInMemory(page("ana", [f"t0-{n}" for n in range(5)], START_S)), CATALOGUE)
     with pytest.raises(TooLittle, match="left out: none"):
         train(LogInMemory(), CATALOGUE)
+
+
+# Trust ---------------------------------------------------------------------------------------------------------------
+
+BOT = "bot"
+
+
+def days(bot: bool, honest: int = 60, count: int = 10, seed: int = 3) -> list[Record]:
+    """Honest viewers who take to the topic that is theirs, and a bot who is shown as much as all of them together: it
+    watches one topic of four to the end and leaves the others at once, whatever it is that others like."""
+    rng = np.random.default_rng(seed)
+    records: list[Record] = []
+    for day in range(count):
+        for n in range(honest):
+            drawn = rng.choice(80, 5, replace=False)
+            served = page(f"v{n}", [f"t{one % 4}-{one // 4}" for one in drawn], START_S + day * DAY_S + n * 600)
+            likes = rng.uniform(size=5) < 0.1 + 0.7 * (drawn % 4 == n % 4)
+            records += served
+            records += [watched(one, 1 + i, 20.0 if likes[i] else 1.0) for i, one in enumerate(served)]
+            shown = page(BOT, [f"t{one % 4}-{one // 4}" for one in drawn], START_S + day * DAY_S + n * 600 + 300)
+            records += shown if bot else []
+            long = drawn % 4 == 3
+            records += [watched(one, 1 + i, 20.0 if long[i] else 1.0) for i, one in enumerate(shown) if bot]
+    return records
+
+
+def by_category(
+    viewer: Viewer, places: NDArray[np.intp], catalogue: Catalogue, counts: Counts, context: Context
+) -> NDArray[np.float32]:
+    """Features that tell no viewer from another, so that what one of them does is learned of all."""
+    rows = np.zeros((len(places), len(FEATURE_NAMES)), np.float32)
+    rows[:, FEATURE_NAMES.index("category")] = catalogue.category[places]
+    return rows
+
+
+def long_views_said(records: list[Record]) -> tuple[NDArray[np.float64], Training]:
+    """(4,) what the trained head says of each category to anybody."""
+    training = train(LogInMemory(records), CATALOGUE, make_features=by_category)
+    rows = np.zeros((4, len(FEATURE_NAMES)), np.float32)
+    rows[:, FEATURE_NAMES.index("category")] = np.arange(4)
+    return training.ranker.heads.score(rows, np.arange(4))[:, HEADS.index("long_view")], training
+
+
+def test_an_account_that_makes_half_of_all_rows_moves_a_head_by_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    without, _ = long_views_said(days(bot=False))
+    assert without == pytest.approx(np.full(4, 0.275), abs=0.03)  # a tenth, and of a quarter of the viewers 7 more
+    pushed = days(bot=True)
+    said, training = long_views_said(pushed)
+    assert np.abs(said - without).max() < 0.06
+    assert training.report.left_out[TIRELESS] > 0.9 * 2_970  # nine of ten days are ripe
+    monkeypatch.setattr("recommend.train.weighed", lambda rows: rows)
+    unweighed, _ = long_views_said(pushed)
+    assert unweighed == pytest.approx([0.14, 0.14, 0.14, 0.64], abs=0.04)  # half of it is what the bot does
+    assert np.abs(unweighed - without).max() > 5 * np.abs(said - without).max()
+
+
+def test_what_a_viewer_may_say_is_a_share_of_all_and_a_row_counts_for_the_trust_of_its_moment() -> None:
+    rows = replay(LogInMemory(days(bot=True)), CATALOGUE)[0]
+    bot = np.bincount(rows.viewers).argmax()
+    mine = rows.viewers == bot
+    assert (rows.trusted[~mine] == 1).all()
+    assert (rows.trusted[mine][:20] == 1).all(), "nobody could know yet"
+    assert not rows.trusted[mine & (rows.times_s > START_S + 3 * DAY_S)].any()
+    kept = weighed(rows)
+    assert len(kept) == len(kept.labels["like"]) == len(kept.viewers)
+    assert (kept.viewers != bot).sum() == (~mine).sum(), "nobody else loses a row"
+    assert (kept.viewers == bot).sum() < 1.3 * TIMES_MAX * 50  # of a middling viewer there are 50
+
+
+def test_among_few_viewers_nobody_is_capped_for_being_one_of_few() -> None:
+    assert capped(np.zeros(9, np.int64), np.ones(9)).tolist() == [1.0] * 9
+    assert capped(np.array([0, 0, 0, 1]), np.ones(4)).tolist() == [1.0] * 4
+    assert capped(np.array([0, 1]), np.zeros(2)).tolist() == [0.0, 0.0]
+
+
+def test_what_is_watched_together_hears_of_a_tireless_account_by_its_share_too() -> None:
+    _, (names, _, strengths) = replay(LogInMemory(days(bot=True)), CATALOGUE)
+    said = {name: np.abs(strengths[names == name]).sum() for name in np.unique(names)}
+    honest = np.median([total for name, total in said.items() if name != BOT])
+    assert 0 < said[BOT] <= TIMES_MAX * honest * 1.001
 
 
 # The guard -----------------------------------------------------------------------------------------------------------
