@@ -2,13 +2,14 @@
 
     python bench/simulate.py [--seeds 10] [--correlation 0 0.2 0.5] [--json]
     python bench/simulate.py --correlation 0 0.14   # what a content prior of that rank correlation is worth
-    python bench/simulate.py --tune                 # tunes the rivals' ε, on other seeds than those reported
+    python bench/simulate.py --tune                 # the rivals' ε and our share, on other seeds than those reported
 
 The world is `bench/world.py`, which was there before any policy. All policies share one base ranker (viewers' rates by
 category × what videos do beyond them, both posterior means with the same priors, content and creator included) and
 differ only in which places of a page they give to new videos:
 
-    ours         recommend/explore.py: slots of `positions`, hierarchical Thompson draws, budget, verdicts
+    ours         recommend/explore.py: slots of `positions`, hierarchical Thompson draws, budget, verdicts; of the slots
+                 the share that the feed gives to new videos (`pipeline.FRESH_SHARE`), and all of them (`ours, finding`)
     none         no place: a new video must earn its first view by its creator's and its content's promise
     ε-greedy     every place from the third on, with probability ε, a uniform draw over the week's new videos; ε tuned
                  on other seeds, for long views (`ε-greedy`) and for good ones found at a price of at most 3 % of them
@@ -39,12 +40,14 @@ from numpy.typing import NDArray
 from bench.machine import facts, interval
 from bench.world import CATEGORIES, Floats, Ints, Size, World, bot_views, leaves, make, react, visits
 from recommend import explore, trust
+from recommend.pipeline import FRESH_SHARE
 
 SEEDS_FROM = 1
 TUNING_SEEDS = (101, 102, 103)
 """Nothing that is reported is run on these, and nothing is tuned on any other."""
 CORRELATIONS = (0.0, 0.2, 0.5)
 EPSILONS = (0.01, 0.02, 0.05, 0.1, 0.2)
+SHARES = (0.1, 0.2, 0.35, 0.5, 1.0)
 TUNED = {  # `python bench/simulate.py --tune` prints these
     "long views": {0.0: 0.01, 0.2: 0.02, 0.5: 0.01},
     "found": {0.0: 0.05, 0.2: 0.05, 0.5: 0.02},
@@ -216,26 +219,34 @@ def none(request: Request, viewer: int, place: int, skips: int, scores: Floats) 
     return []
 
 
-def ours(request: Request, viewer: int, place: int, skips: int, scores: Floats) -> list[tuple[int, int]]:
-    slots = explore.positions(PAGE, request.rng, skips, place)
-    if not slots or not len(request.fresh):
-        return []
-    behaviour, segment, fresh = request.behaviour, int(request.behaviour.segment[viewer]), request.fresh
-    if request.posterior is None:
-        request.posterior = _posterior(request)
-    if segment not in request.draws:
-        alpha, beta, share = request.posterior
-        request.draws[segment] = explore.joint_draws(
-            alpha[:, segment], beta[:, segment], share[:, segment], request.rng, count=32
-        )
-    open_to = ~behaviour.seen[viewer, fresh]
-    found = []
-    for slot in slots:
-        choice = explore.choose(request.draws[segment], open_to, request.rng)
-        if choice is not None:
-            open_to[choice.index] = False
-            found.append((slot, int(fresh[choice.index])))
-    return found
+def first_looks(share: float) -> Policy:
+    """Ours, with this share of the slots for new videos."""
+
+    def policy(request: Request, viewer: int, place: int, skips: int, scores: Floats) -> list[tuple[int, int]]:
+        slots = [slot for slot in explore.positions(PAGE, request.rng, skips, place) if request.rng.random() < share]
+        if not slots or not len(request.fresh):
+            return []
+        behaviour, segment, fresh = request.behaviour, int(request.behaviour.segment[viewer]), request.fresh
+        if request.posterior is None:
+            request.posterior = _posterior(request)
+        if segment not in request.draws:
+            alpha, beta, part = request.posterior
+            request.draws[segment] = explore.joint_draws(
+                alpha[:, segment], beta[:, segment], part[:, segment], request.rng, count=32
+            )
+        open_to = ~behaviour.seen[viewer, fresh]
+        found = []
+        for slot in slots:
+            choice = explore.choose(request.draws[segment], open_to, request.rng)
+            if choice is not None:
+                open_to[choice.index] = False
+                found.append((slot, int(fresh[choice.index])))
+        return found
+
+    return policy
+
+
+ours = first_looks(FRESH_SHARE)
 
 
 def _posterior(request: Request) -> tuple[Floats, Floats, Floats]:
@@ -290,6 +301,7 @@ def policies(correlation: float) -> dict[str, Policy]:
     nearest = min(CORRELATIONS, key=lambda known: abs(known - correlation))
     return {
         "ours": ours,
+        "ours, finding": first_looks(1.0),
         "none": none,
         "ε-greedy": greedy(TUNED["long views"][nearest]),
         "ε-greedy, finding": greedy(TUNED["found"][nearest]),
@@ -541,25 +553,29 @@ ATTACK_DAYS = 3
 RANKS_MAX, NDCG_LOST_MAX = 3, 0.01
 
 
-def compare(correlation: float, seeds: Sequence[int]) -> dict[str, dict[str, Floats]]:
-    """Policy -> figure -> (seeds,). Every policy in the same worlds."""
+def compare(correlation: float, seeds: Sequence[int], names: Sequence[str] = ()) -> dict[str, dict[str, Floats]]:
+    """Policy -> figure -> (seeds,). Every policy, or those named, in the same worlds."""
     found: dict[str, dict[str, list[float]]] = {}
     for seed in seeds:
         world = make(seed, correlation=correlation, size=SIZE)
         for name, policy in policies(correlation).items():
+            if names and name not in names:
+                continue
             for figure, value in figures(run(world, policy)).items():
                 found.setdefault(name, {}).setdefault(figure, []).append(value)
         print(f"r {correlation}, seed {seed}: done", file=sys.stderr, flush=True)
     return {name: {figure: np.array(values) for figure, values in each.items()} for name, each in found.items()}
 
 
-def gains(results: dict[str, dict[str, Floats]], figure: str) -> dict[str, tuple[float, float, float]]:
+def gains(
+    results: dict[str, dict[str, Floats]], figure: str, of: str = "ours"
+) -> dict[str, tuple[float, float, float]]:
     """Rival -> ours minus the rival's, mean and 95 % interval over the same seeds; long views and watch as shares."""
     relative = figure in ("long views", "watched, s a session")
     out = {}
     for name, each in results.items():
-        if name != "ours":
-            difference = results["ours"][figure] - each[figure]
+        if name != of:
+            difference = results[of][figure] - each[figure]
             out[name] = interval(difference / each[figure] if relative else difference)
     return out
 
@@ -611,6 +627,13 @@ def tune() -> None:
         worlds = [make(seed, correlation=correlation, size=SIZE) for seed in TUNING_SEEDS]
         calm = [figures(run(world, none)) for world in worlds]
         rows = {}
+        for share in SHARES:
+            each = [figures(run(world, first_looks(share))) for world in worlds]
+            kept = float(np.mean([a["long views"] / b["long views"] for a, b in zip(each, calm, strict=True)]))
+            found = float(np.mean([a["good found, share"] for a in each]))
+            print(
+                f"r {correlation}, ours, {share} of the slots: long views × {kept:.4f}, found {found:.3f}", flush=True
+            )
         for epsilon in EPSILONS:
             each = [figures(run(world, greedy(epsilon))) for world in worlds]
             kept = float(np.mean([a["long views"] / b["long views"] for a, b in zip(each, calm, strict=True)]))
@@ -629,6 +652,7 @@ def main() -> None:
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--no-attack", action="store_true")
     only.add_argument("--only-attack", action="store_true")
+    parser.add_argument("--policies", nargs="+", default=[], metavar="NAME", help="only these; `ours` among them")
     parser.add_argument("--tune", action="store_true")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
@@ -638,7 +662,7 @@ def main() -> None:
     began = time.monotonic()
     seeds = range(SEEDS_FROM, SEEDS_FROM + asked.seeds)
     correlations = [] if asked.only_attack else asked.correlation
-    results = {correlation: compare(correlation, seeds) for correlation in correlations}
+    results = {correlation: compare(correlation, seeds, asked.policies) for correlation in correlations}
     push = {} if asked.no_attack else attacked(seeds)
     checks = _checks(results, push)
     if asked.json:
@@ -652,9 +676,10 @@ def _checks(results: dict[float, dict[str, dict[str, Floats]]], push: dict[str, 
     checks = {}
     if 0.0 in results:
         for figure in ("good found, share", "long views"):
-            for rival in ("ε-greedy", "ε-greedy, finding"):
-                _, _, high = gains(results[0.0], figure)[rival]
-                checks[f"at r = 0 ours is not worse than {rival} in {figure}"] = high >= 0
+            for mine, rival in (("ours", "ε-greedy"), ("ours, finding", "ε-greedy, finding")):
+                if mine in results[0.0] and rival in results[0.0]:
+                    _, _, high = gains(results[0.0], figure, mine)[rival]
+                    checks[f"at r = 0 {mine} is not worse than {rival} in {figure}"] = high >= 0
     for where in ("same log", "closed loop") if push else ():
         moved = push[f"{where}, defended: ranks moved, worst night"]
         lost = push[f"{where}, defended: nDCG that others lost, worst night"]

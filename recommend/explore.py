@@ -147,16 +147,17 @@ def lifted(scores: Floats, position: int) -> float:
 
 
 def distances(interests: NDArray[np.floating], candidates: NDArray[np.floating]) -> Floats:
-    """(n,) 1 − cosine to the nearest interest; unit rows on both sides. NaN: no interest, or a candidate of zeros.
+    """(n,) 1 − cosine to the nearest interest. NaN: no interest, or a candidate of zeros.
 
     Args:
-        interests: (k, dim) centroids of what the viewer likes.
-        candidates: (n, dim); a row of zeros has no such modality.
+        interests: (k, dim) centroids of what the viewer likes, unit rows.
+        candidates: (n, dim), of any length; a row of zeros has no such modality.
     """
     if not len(interests):
         return np.full(len(candidates), np.nan)
-    nearest = 1.0 - (candidates @ interests.T).max(axis=1)
-    return np.asarray(np.where(np.abs(candidates).max(axis=1) > 0, np.clip(nearest, 0, 2), np.nan), dtype=np.float64)
+    lengths = np.sqrt(np.einsum("nd,nd->n", candidates, candidates))
+    nearest = 1.0 - (candidates @ interests.T).max(axis=1) / np.maximum(lengths, 1e-9)
+    return np.asarray(np.where(lengths > 0, np.clip(nearest, 0, 2), np.nan), dtype=np.float64)
 
 
 def home_distance(interests: NDArray[np.floating]) -> float:
