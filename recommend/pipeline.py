@@ -34,8 +34,8 @@ LAST_SERVED = 20
 GUARANTEED = 12
 """So many of each source go on to the heads, however their quality and likeness look."""
 FRESH_SHARE = 0.35
-"""Of the slots, those that a new video gets where one may be shown; the others explore. `bench/simulate.py --tune`: with
-all of the slots 2.8 % of the long views are lost, with .35 of them .5 %, and nearly as many good videos are found."""
+"""Of the slots, those that a new video gets where one may be shown; the others explore. `bench/simulate.py --tune`:
+with all of the slots 2.8 % of the long views are lost, with .35 of them .5 %, and nearly as many good ones found."""
 FAIR_THROWS = 4_096
 """Throws of the fair die that are made at once; where there are more videos than `COUNTED`, they also tell how many of
 those may be shown."""
