@@ -50,6 +50,8 @@ class Boards:
     trending: NDArray[np.intp]
     trending_in: Mapping[int, NDArray[np.intp]]
     """Language code -> places."""
+    trending_for: Mapping[int, NDArray[np.intp]]
+    """Segment -> places; only of segments that enough of what goes on is known of."""
     rising_sounds: Mapping[int, float]
     """Sound code -> how many times its usual."""
     rising_hashtags: Mapping[str, float]
@@ -86,7 +88,8 @@ def boards(catalogue: Catalogue, counts: Counts, now_s: float) -> Boards:
     rising = [place for sound in sounds for place in catalogue.of_sound.get(sound, ())]
     rising += [place for hashtag in hashtags for place in catalogue.of_hashtag.get(hashtag, ())]
     of_rising = np.array(sorted({place for place in rising if servable[place]}), dtype=np.intp)
-    languages = np.unique(catalogue.language[heat > 0])
+    hot = np.flatnonzero(heat > 0)
+    in_language = catalogue.language[hot]
     return Boards(
         made_s=now_s,
         version=catalogue.version,
@@ -99,8 +102,13 @@ def boards(catalogue: Catalogue, counts: Counts, now_s: float) -> Boards:
         by_category={
             code: _best(proven, servable & (catalogue.category == code)) for code in range(len(catalogue.categories))
         },
-        trending=_best(heat, heat > 0),
-        trending_in={int(code): _best(heat, (heat > 0) & (catalogue.language == code)) for code in languages},
+        trending=_first(hot, heat[hot]),
+        trending_in={
+            int(code): _first(places, heat[places])
+            for code in np.unique(in_language)
+            for places in (hot[in_language == code],)
+        },
+        trending_for=_by_segment(counts, hot, engaged[hot], mean[hot], now_s),
         rising_sounds=sounds,
         rising_hashtags=hashtags,
         of_rising=of_rising[np.argsort(-mean[of_rising], kind="stable")][:BOARD],
@@ -134,6 +142,29 @@ def _engaged(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.maximum(sums[:, LONG_VIEW] + 2 * sums[:, LIKE] + 4 * sums[:, SHARE] - sums[:, NEGATIVE], 0))
 
 
+def _by_segment(
+    counts: Counts, hot: NDArray[np.intp], engaged: NDArray[np.float64], mean: NDArray[np.float64], now_s: float
+) -> dict[int, NDArray[np.intp]]:
+    """Segment -> the videos that it made hot, by the same reckoning as for everybody.
+
+    By segment only the slow sums are kept. What a segment has to do with the last hours is told from its share of all
+    long views of a video, and how much of it stays from its own share of long views, drawn to the video's.
+
+    Args:
+        hot: (h,) places; h is small beside the catalogue, which is what makes this cheap.
+        engaged, mean: (h,) engagements of the last hours, and posterior means.
+    """
+    by_segment = np.maximum(counts.video_by_segment.at(hot, now_s), 0)
+    seen, long = by_segment[:, : counts.segments], by_segment[:, counts.segments :]  # each (h, segments)
+    of_segment = engaged[:, None] * long / np.maximum(long.sum(axis=1, keepdims=True), 1e-9)
+    heat = of_segment * (long + KAPPA * mean[:, None]) / (seen + KAPPA)
+    enough = of_segment >= _TREND_FLOOR
+    return {
+        int(segment): _first(hot[enough[:, segment]], heat[enough[:, segment], segment])
+        for segment in np.flatnonzero(enough.any(axis=0))
+    }
+
+
 def _rising_sounds(counts: Counts, now_s: float) -> dict[int, float]:
     now, usual = _engaged(counts.sound_now.all(now_s)), _engaged(counts.sound.all(now_s))
     return {int(code): ratio for code, ratio in _rising(np.arange(len(now)), now, usual)}
@@ -161,6 +192,12 @@ def _rising(codes: NDArray[np.intp], now: NDArray[np.float64], usual: NDArray[np
 
 def _best(scores: NDArray[np.float64], among: NDArray[np.bool_]) -> NDArray[np.intp]:
     places = np.flatnonzero(among)
+    return _first(places, scores[places])
+
+
+def _first(places: NDArray[np.intp], scores: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Those of these places that have the highest scores, one a place; of equal ones the lowest place first."""
     if len(places) > BOARD:
-        places = places[np.argpartition(-scores[places], BOARD - 1)[:BOARD]]
-    return np.asarray(places[np.lexsort((places, -scores[places]))], dtype=np.intp)
+        some = np.argpartition(-scores, BOARD - 1)[:BOARD]
+        places, scores = places[some], scores[some]
+    return np.asarray(places[np.lexsort((places, -scores))], dtype=np.intp)

@@ -7,7 +7,7 @@
 | `co_watched` | watched by those who watched the same |
 | `collaborative` | liked by those who like the same (factors of the log) |
 | `followed` | by somebody he follows |
-| `trending`, `rising` | going on now in his language; with a sound or hashtag that rises |
+| `trending`, `rising` | going on now in his segment and language; with a sound or hashtag that rises |
 | `category` | proven, of a category that he likes |
 | `popular` | proven, whoever watches |
 | `fresh` | new: its first look |
@@ -184,8 +184,11 @@ def _followed(asked: Asked, count: int) -> list[Named]:
 
 
 def _trending(asked: Asked, count: int) -> list[Named]:
-    own = asked.boards.trending_in.get(asked.language)
-    return [(lists[:count], UNKNOWN) for lists in (own, asked.boards.trending) if lists is not None]
+    """Of his segment, of his language, of everybody, in turns; where a list is missing, the others make up for it."""
+    lists = asked.boards
+    segment, language = asked.viewer.segment_at(asked.now_s), asked.language
+    own = (lists.trending_for.get(segment), lists.trending_in.get(language), lists.trending)
+    return [(places[:count], UNKNOWN) for places in own if places is not None]
 
 
 def _rising(asked: Asked, count: int) -> list[Named]:
