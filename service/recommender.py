@@ -14,6 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,7 @@ class Recommender:
         self._prototypes = Prototypes.of(encode)
         self._table: VideoTable = home.table(space)
         self._lock = threading.RLock()
+        self._turns = _Turns()
         self._fragments: set[str] = set()
         self._looked_s = -np.inf
         self._erased = home.behaviour.last_seq()  # who was erased before is in no state of ours
@@ -167,20 +169,24 @@ class Recommender:
     ) -> Page:
         """Make the next page of a viewer, and write down what was served, where, why and with what probability.
 
+        Whoever asks for another page of the same viewer meanwhile waits until this one is written down, so that it
+        knows of it: an app fetches ahead, and may ask twice at once.
+
         Args:
             k: places, 1..100.
             session_id: of the app; what it was served is not served again in it.
             languages: that the viewer reads; none: any.
             write_down: False to look at a page that nobody is shown.
         """
-        with self._lock:
-            known = self.known(now_s)
-            context = Context(
-                now_s=self._clock() if now_s is None else now_s, session_id=session_id, languages=tuple(languages)
-            )
-            page = self._servable(viewer_id, known, context, k)
-        if write_down and page.videos:
-            self._home.behaviour.append(page.impressions())
+        with self._turns.of(viewer_id) if write_down else nullcontext():
+            with self._lock:
+                known = self.known(now_s)
+                context = Context(
+                    now_s=self._clock() if now_s is None else now_s, session_id=session_id, languages=tuple(languages)
+                )
+                page = self._servable(viewer_id, known, context, k)
+            if write_down and page.videos:
+                self._home.behaviour.append(page.impressions())
         return page
 
     def _servable(self, viewer_id: str, known: Known, context: Context, k: int) -> Page:
@@ -318,6 +324,29 @@ class Recommender:
         for viewer_id in self.memory.held():
             if digest(viewer_id) in digests:
                 self.memory.forget(viewer_id)
+
+
+class _Turns:
+    """One after the other, by name; there are as many locks as names in hand."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._in_hand: dict[str, tuple[threading.Lock, int]] = {}
+        """Name -> its lock, and how many hold it or wait for it."""
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        with self._lock:
+            turn, count = self._in_hand.get(name) or (threading.Lock(), 0)
+            self._in_hand[name] = turn, count + 1
+        try:
+            with turn:
+                yield
+        finally:
+            with self._lock:
+                _, count = self._in_hand.pop(name)
+                if count > 1:
+                    self._in_hand[name] = turn, count - 1
 
 
 _WAYS = {1: "more", -1: "less"}

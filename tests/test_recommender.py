@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +78,21 @@ def test_what_was_served_is_written_down_before_it_is_answered(home: Home) -> No
     assert all(isinstance(one, Impression) and 0 < one.propensity <= 1 for one in written.values())
     recommender(home).feed("bo", write_down=False)
     assert home.behaviour.last_seq() == len(page.videos), "a page that nobody is shown is not written down"
+
+
+def test_pages_that_one_viewer_asks_for_at_once_have_no_video_in_common(home: Home) -> None:
+    pages = recommender(home)
+    pages.feed("ana", write_down=False)  # what is made once is made
+    together = threading.Barrier(4)
+
+    def ask(_: int) -> set[str]:
+        together.wait()
+        return {one.video_id for one in pages.feed("ana", session_id="s", k=20).videos}
+
+    with ThreadPoolExecutor(4) as threads:
+        served = list(threads.map(ask, range(4)))
+    assert len(set.union(*served)) == sum(map(len, served)) == 80
+    assert not pages._turns._in_hand, "locks go with those who wait"
 
 
 def test_a_video_that_the_ledger_has_made_private_is_on_no_page_though_the_table_has_not_heard(home: Home) -> None:
