@@ -144,6 +144,7 @@ def test_a_file_that_kills_its_worker_every_time_is_quarantined_and_takes_nobody
     assert decoded(home).count("murderer") <= WORKER_DEATHS_MAX + 1
 
 
+@pytest.mark.ci
 def test_killed_encoders_and_decoders_cost_no_more_than_their_chunks(home: Home, folder: Path) -> None:
     write(folder, {f"c{n:03}": f"clip {n}" for n in range(60)})
     kills: list[str] = []
@@ -179,6 +180,7 @@ def test_an_error_of_ours_stops_loudly_and_loses_nothing(home: Home, folder: Pat
     assert_whole(home, 8, 0)
 
 
+@pytest.mark.ci
 def test_a_stop_ends_cleanly_and_the_next_run_goes_on(home: Home, folder: Path) -> None:
     count = 400
     write(folder, {f"c{n:03}": f"clip {n}" for n in range(count)})
@@ -209,6 +211,7 @@ def test_ray_leaves_signals_to_us() -> None:
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, "as it was before"
 
 
+@pytest.mark.ci
 def test_who_is_not_let_in_is_told_why(tmp_path: Path) -> None:
     import ray
 
@@ -235,6 +238,7 @@ def test_who_is_not_let_in_is_told_why(tmp_path: Path) -> None:
         assert "let in" not in done.stdout
 
 
+@pytest.mark.ci
 def test_a_cluster_that_lets_everybody_in_is_refused(tmp_path: Path) -> None:
     program = """
 import os, subprocess, sys

@@ -71,6 +71,7 @@ def test_uploads_become_answers_through_renewals_and_the_end_is_clean(
     assert running.key.split("_", 2)[2] not in running.log.read_text(), "no log tells a secret"
 
 
+@pytest.mark.ci
 @pytest.mark.timeout(180)
 def test_what_dies_is_started_again_and_children_end_with_their_parent(running: Running) -> None:
     (worker,) = [child for child in running.children() if "service.web.worker" in child.cmdline()]

@@ -134,6 +134,7 @@ def test_threads_do_not_disturb_each_other(sound: Sound) -> None:
     np.testing.assert_array_equal(np.stack(together), sound.encode(waveforms))
 
 
+@pytest.mark.ci
 def test_spectrogram_mel_mfcc_and_chroma_are_librosas() -> None:
     librosa = pytest.importorskip("librosa")
     waveform = np.concatenate([chord(root_hz=220), noise(4), clicks(0.3)])

@@ -357,6 +357,7 @@ def first_status(said: bytes) -> int:
     return int(said.split(b" ", 2)[1]) if said else 0
 
 
+@pytest.mark.ci
 @pytest.mark.timeout(120)
 def test_bytes_that_are_hardly_http_are_refused_and_nobody_else_notices(served: Running) -> None:
     key = {"Authorization": f"Bearer {served.key}"}
@@ -388,6 +389,7 @@ def test_bytes_that_are_hardly_http_are_refused_and_nobody_else_notices(served: 
     assert not [line for line in said if line.get("status", 0) >= 500]
 
 
+@pytest.mark.ci
 @pytest.mark.timeout(120)
 def test_strangers_that_send_slowly_crowd_nobody_out(served: Running) -> None:
     where = urlsplit(served.url)
@@ -572,6 +574,7 @@ def test_five_thousand_hostile_names_do_not_escape(
     no_escapes(drawn_home, drawn, tmp_path, 5_000, caplog)
 
 
+@pytest.mark.ci
 def test_hostile_names_in_a_watched_folder_become_uploads_and_nothing_else(home: Home, folder: Path) -> None:
     names = [
         name
