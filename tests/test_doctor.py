@@ -642,7 +642,8 @@ def outcome(truth: Truth, folder: Path, kind: str, number: int) -> str:
 
 @pytest.mark.usefixtures("one_reader")
 @pytest.mark.parametrize(
-    "kind", [kind if kind in ("ledger", "files of rows") else pytest.param(kind, marks=pytest.mark.ci) for kind in KINDS]
+    "kind",
+    [kind if kind in ("ledger", "files of rows") else pytest.param(kind, marks=pytest.mark.ci) for kind in KINDS],
 )
 def test_damage_is_found_or_harmless_and_is_mended(kind: str, truth: Truth, tmp_path: Path) -> None:
     assert outcome(truth, tmp_path / "home", kind, 5)
