@@ -7,7 +7,7 @@ what the log lets one say of another policy. `report.py` draws them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.records import Event, Impression
-from recommend import guardrails
+from recommend import guardrails, offpolicy
 from recommend.catalogue import UNKNOWN, Catalogue
 from recommend.evaluate import (
     Floats,
@@ -38,6 +38,7 @@ from recommend.explore import exposure_by_size
 from recommend.faults import TooLittle
 from recommend.labels import long_view
 from recommend.memory import Record
+from recommend.pipeline import FRESH_SHARE
 from recommend.report import Bars, Lines, Section, Value
 
 ROUNDS = 300
@@ -46,6 +47,10 @@ COLD_SHOWN = 20.0
 """A video that came on fewer screens than this before the row is cold."""
 FIRST = 10
 """So many rows of each viewer, the best by the ranker, are what nDCG and recall look at."""
+COIN = {"fresh": FRESH_SHARE, "explore": 1 - FRESH_SHARE}
+"""Of the slots, with which probability one goes to which kind."""
+VIEWERS_MIN = 20
+"""With fewer viewers nothing is said of another policy: intervals draw viewers, and of few the same ones come."""
 
 
 @dataclass(slots=True)
@@ -62,9 +67,26 @@ class _Served:
     kinds: set[str] = field(default_factory=set)
 
 
+@dataclass(slots=True)
+class _Chance:
+    """What was left to chance, and what came of it: all that tells of policies that never served."""
+
+    impressions: list[Impression] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    ranked: dict[str, list[float]] = field(default_factory=dict)
+    """Page -> scores of its ranked places."""
+
+    def note(self, impression: Impression) -> None:
+        if impression.slot == "rank":
+            self.ranked.setdefault(impression.slate_id, []).append(impression.score)
+        else:
+            self.impressions.append(impression)
+
+
 def of_log(records: Iterable[tuple[int, Record]], catalogue: Catalogue, rng: np.random.Generator) -> list[Section]:
     """Count what was served, by slot and by source, and to whom it was given. Empty: nothing was ever served."""
     served: dict[str, _Served] = {}
+    chance = _Chance()
     for _, record in records:
         if isinstance(record, Impression):
             place = catalogue.place_of(record.video_id)
@@ -72,10 +94,13 @@ def of_log(records: Iterable[tuple[int, Record]], catalogue: Catalogue, rng: np.
                 served[record.impression_id] = _Served(
                     record.slot, record.source, record.viewer_id, place, record.time_s
                 )
+                chance.note(record)
         elif isinstance(record, Event) and record.impression_id in served:
             one = served[record.impression_id]
             if (one.viewer, one.place) == (record.viewer_id, catalogue.place_of(record.video_id)):
                 _note(one, record)
+                if one.slot != "rank":
+                    chance.events.append(record)
     if not served:
         return []
     places = list(served.values())
@@ -99,6 +124,7 @@ def of_log(records: Iterable[tuple[int, Record]], catalogue: Catalogue, rng: np.
         ),
         _exposure(places, catalogue),
         _closing_in(places, catalogue, guardrails.GuardrailSettings(), rng),
+        *_other_policies(chance, {name for name, one in served.items() if one.seen}, catalogue, rng),
     ]
 
 
@@ -257,6 +283,120 @@ def _closing_in(
 def _of_viewers(values: Sequence[float], rng: np.random.Generator) -> Interval | float | None:
     """The mean of a number a viewer; None: of nobody."""
     return _share(np.array(values, np.float64), np.arange(len(values)), rng) if values else None
+
+
+def _other_policies(chance: _Chance, seen: Set[str], catalogue: Catalogue, rng: np.random.Generator) -> list[Section]:
+    """What policies would have earned that never served, as far as the places tell that a die filled."""
+    there = [one for one in chance.impressions if one.impression_id in seen]
+    die = [one for one in there if one.slot == "uniform" and one.slate_id in chance.ranked]
+    slots = [one for one in there if one.slot in COIN]
+    median = {one.slate_id: float(np.median(chance.ranked[one.slate_id])) for one in die}
+    users = np.array([one.viewer_id for one in die], np.str_)
+    above, share = offpolicy.better_half(np.array([one.score - median[one.slate_id] for one in die]), users)
+
+    def earned(events: Sequence[Event]) -> float:
+        watch_s = sum(event.watch_s for event in events if event.kind in ("view", "skip"))
+        duration_s = catalogue.duration_s[catalogue.place_of(events[0].video_id)] if events else np.inf
+        return float(watch_s > 0 and long_view(watch_s, duration_s))
+
+    def halved(of: NDArray[np.bool_], its: Floats) -> Callable[[Sequence[Impression]], Floats]:
+        times = np.where(of & (its > 0), 1 / np.maximum(its, 1e-9), 0.0)  # as often as by the whole die; in its order
+        return lambda rows: np.minimum(1.0, times * [one.propensity for one in rows])
+
+    def only(slot: str) -> Callable[[Sequence[Impression]], Floats]:
+        return lambda rows: np.array([one.propensity * (one.slot == slot) for one in rows])
+
+    return [
+        _asked(
+            "The ranker among what a fair die chose",
+            "Places of the fair die only, which every video could have had. Another policy would throw the die among "
+            "those alone that the ranker scores above the median, or below it. A score counts by how far it is from "
+            "those of its page's ranked places, so that it is asked which video, and not which viewer.",
+            "places of the fair die",
+            die,
+            chance.events,
+            {
+                "the fair die, as it was": lambda rows: np.array([one.propensity for one in rows]),
+                "its better half by the ranker": halved(above, share),
+                "its other half": halved(~above, 1 - share),
+            },
+            {"uniform": 1.0},
+            earned,
+            rng,
+        ),
+        _asked(
+            "What the slots for new things go to",
+            f"Slots of `fresh` and `explore`, between which a coin decides ({COIN['fresh']:.0%} `fresh`). Another "
+            "policy would give all of them to one kind, and choose within it as ours does. Where a slot finds nothing "
+            "new, the coin has no say; where that is often, weights are not 1 on average, and nothing is concluded.",
+            "slots",
+            slots,
+            chance.events,
+            {
+                "both, as it was": lambda rows: np.array([COIN[one.slot] * one.propensity for one in rows]),
+                "first looks alone": only("fresh"),
+                "exploration alone": only("explore"),
+            },
+            COIN,
+            earned,
+            rng,
+        ),
+    ]
+
+
+def _asked(
+    title: str,
+    note: str,
+    what: str,
+    impressions: Sequence[Impression],
+    events: Sequence[Event],
+    policies: Mapping[str, Callable[[Sequence[Impression]], Floats]],
+    slots: Mapping[str, float],
+    earned: Callable[[Sequence[Event]], float],
+    rng: np.random.Generator,
+) -> Section:
+    """Long views a place that each policy would have had; in words alone where the log is too small for figures.
+
+    Args:
+        note: what is asked of which places.
+        what: those places, for a person.
+    """
+    viewers = len({one.viewer_id for one in impressions})
+    if len(impressions) < offpolicy.ESS_MIN or viewers < VIEWERS_MIN:
+        few = (
+            f"Too little to say anything: {len(impressions)} {what} came on a screen, of {viewers} viewers; at least "
+            f"{offpolicy.ESS_MIN:.0f} and {VIEWERS_MIN} are wanted."
+        )
+        return Section(title=title, kind="off_policy", note=f"{note} {few}")
+    try:
+        logged = {
+            name: offpolicy.from_log(impressions, events, policy, earned, slots=slots)[0]
+            for name, policy in policies.items()
+        }
+        verdict = offpolicy.compare(logged, rng)
+    except TooLittle as too_little:
+        return Section(title=title, kind="off_policy", note=f"{note} Too little to say anything: {too_little}.")
+    bars = {name: one.default for name, one in verdict.estimates.items() if one.ess >= offpolicy.ESS_MIN}
+    return Section(
+        title=title,
+        kind="off_policy",
+        note=(
+            f"{note} Long views a place; {len(impressions):,} {what}, {viewers:,} viewers. ESS: so many rows of its "
+            f"own are these worth to a policy; below {offpolicy.ESS_MIN:.0f} it has no figures. Verdict: {verdict.why}."
+        ),
+        rows=[{"policy": name, **_row(one)} for name, one in verdict.estimates.items()],
+        plots=[Bars(title=f"{title}: {offpolicy.DEFAULT}", unit="long views a place", values=bars)] if bars else [],
+    )
+
+
+def _row(found: offpolicy.Estimates) -> dict[str, Value]:
+    is_enough = found.ess >= offpolicy.ESS_MIN
+    return {
+        "ESS": found.ess,
+        "mean weight": found.mean_weight,
+        "largest": found.weight_max,
+        **{name: found.by_estimator[name] if is_enough else None for name in ("IPS", "SNIPS", "DR", "DRos")},
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -18,7 +18,7 @@ are those of the Open Bandit Pipeline (st-tech/zr-obp).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ from recommend.evaluate import Floats, Interval, drawn_sums, interval_of
 ESS_MIN = 100.0
 """With fewer effective rows nothing is concluded."""
 DEFAULT = "DRos"
+FOLDS = 5
 LAMBDAS = (0.0, *np.logspace(-1, 5, 25).tolist(), np.inf)
 """From DM alone (0) to DR (∞)."""
 
@@ -246,7 +247,7 @@ def by_action(
     users: NDArray[Any],
     count: int,
     *,
-    folds: int = 5,
+    folds: int = FOLDS,
     strength: float = 20.0,
 ) -> Floats:
     """Return q̂ for every row and action, (n, count): mean reward of the action, drawn towards the mean of all.
@@ -259,16 +260,37 @@ def by_action(
         folds: viewers are dealt out to so many, in order of appearance.
         strength: so many rows at the mean of all are added to every action.
     """
+    predicted = np.empty((len(actions), count))
+    for its in _folds(users, folds):
+        mean = rewards[~its].mean() if not its.all() else 0.0
+        earned = np.bincount(actions[~its], weights=rewards[~its], minlength=count)
+        shown = np.bincount(actions[~its], minlength=count)
+        predicted[its] = (earned + strength * mean) / (shown + strength)
+    return predicted
+
+
+def better_half(scores: Floats, users: NDArray[Any], *, folds: int = FOLDS) -> tuple[NDArray[np.bool_], Floats]:
+    """Return which rows score above the median of other viewers' rows, and which share of those does.
+
+    The share is a half but for ties; a policy that keeps to the better half shows each of it 1 / share times as often.
+    By other viewers: a median that a row has a part in leans to its side.
+
+    Returns:
+        (n,) and (n,), 0 to 1/2.
+    """
+    above, share = np.zeros(len(scores), np.bool_), np.zeros(len(scores))
+    for its in _folds(users, folds):
+        if not its.all():
+            median = np.median(scores[~its])
+            above[its], share[its] = scores[its] > median, (scores[~its] > median).mean()
+    return above, share
+
+
+def _folds(users: NDArray[Any], folds: int) -> Iterator[NDArray[np.bool_]]:
+    """(n,) the rows of each fold; a viewer is in one, dealt out in order of appearance."""
     firsts, codes = np.unique(users, return_index=True, return_inverse=True)[1:]
     fold = (np.argsort(np.argsort(firsts)) % folds)[codes]
-    predicted = np.empty((len(actions), count))
-    for one in range(folds):
-        others = fold != one
-        mean = rewards[others].mean() if others.any() else 0.0
-        earned = np.bincount(actions[others], weights=rewards[others], minlength=count)
-        shown = np.bincount(actions[others], minlength=count)
-        predicted[fold == one] = (earned + strength * mean) / (shown + strength)
-    return predicted
+    yield from (fold == one for one in range(folds))
 
 
 def from_log(
@@ -277,19 +299,22 @@ def from_log(
     policy: Callable[[Sequence[Impression]], Floats],
     reward: Callable[[Sequence[Event]], float],
     *,
-    slots: Sequence[str],
+    slots: Mapping[str, float],
 ) -> tuple[Logged, Mapping[str, int]]:
     """Turn what was served, and what came of it, into the rows that estimators want.
 
-    The model q̂ is the mean reward of the place (slot and position), whatever video has it: the log knows of no other
-    video that the policy might have shown there, and so neither does q̂(x, π_e).
+    The model q̂ is the mean reward of the position, whatever has it: the log knows of no other video that the policy
+    might have shown there, and so neither does q̂(x, π_e).
 
     Args:
         impressions: of the log, in any order.
         events: of the same viewers; those that belong to no impression here are left out.
-        policy: probability, one an impression, that the policy asked about would have given the video this place.
+        policy: probability, one an impression, that the policy asked about would have given the video this place, and
+            the place to this kind of slot where `slots` says that it is a matter of chance.
         reward: of all events at one impression, in the order of their time; none came: an empty sequence.
-        slots: kinds of slots that were drawn by chance. Where the feed had no choice, it says nothing of another.
+        slots: kinds of slots that were filled by chance -> with which probability the place went to this kind rather
+            than to another of them; the log's propensity is that of the video, given the kind. 1: no other kind is
+            asked about. Where the feed had no choice, it says nothing of another.
 
     Returns:
         The rows, and what was left out: reason -> how many.
@@ -309,11 +334,11 @@ def from_log(
         raise ValueError(f"no impression in a slot of {tuple(slots)}; left out: {dict(left_out)}")
     rewards = np.array([reward(at[one.impression_id]) for one in kept], dtype=np.float64)
     users = np.array([one.viewer_id for one in kept])
-    places = np.unique([f"{one.slot} {one.position:09d}" for one in kept], return_inverse=True)[1]
-    model = by_action(places, rewards, users, int(places.max()) + 1)[np.arange(len(kept)), places]
+    positions = np.unique([one.position for one in kept], return_inverse=True)[1]
+    model = by_action(positions, rewards, users, int(positions.max()) + 1)[np.arange(len(kept)), positions]
     rows = Logged(
         rewards=rewards,
-        propensities=np.array([one.propensity for one in kept]),
+        propensities=np.array([slots[one.slot] * one.propensity for one in kept]),
         chances=np.asarray(policy(kept), dtype=np.float64),
         users=users,
         predicted=model,

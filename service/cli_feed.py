@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -13,11 +14,12 @@ from typing import Any
 
 import click
 
+from index.records import Impression
 from recommend.explore import Status
-from recommend.pipeline import Page, Placed
+from recommend.pipeline import Page
 from recommend.report import KINDS, Section, Value
 from recommend.report import write as write_report
-from recommend.why import Strongest, page_notes, why, why_lines
+from recommend.why import Strongest, page_notes, why_lines, why_served
 from service.cli_shared import common, say
 from service.library import Library
 from service.slates import SlateMaker, in_chunks, table_of, write_slates
@@ -185,24 +187,18 @@ def page_json(page: Page, strongest: Mapping[str, Sequence[Strongest]]) -> dict[
     said["videos"] = [
         {
             **asdict(one),
-            "impression_id": f"{page.slate_id}-{one.position}",
-            "why": _why(one, strongest.get(one.video_id, ())),
+            "impression_id": served.impression_id,
+            "why": why_served(served, strongest.get(one.video_id, ())),
         }
-        for one in page.videos
+        for one, served in zip(page.videos, _written(page), strict=True)
     ]
     return said
 
 
-def _why(one: Placed, strongest: Sequence[Strongest]) -> dict[str, Any]:
-    because = [one.because] if one.because else []
-    return why(
-        source=one.source,
-        slot=one.slot,
-        because=because,
-        novel_in=one.novel_in,
-        strongest=strongest,
-        heads=one.heads,
-    )
+def _written(page: Page) -> list[Impression]:
+    from service.recommender import written  # imports what trains, which takes seconds
+
+    return written(page)
 
 
 def page_lines(page: Page, library: Library, says_why: bool) -> Iterator[str]:
@@ -210,17 +206,21 @@ def page_lines(page: Page, library: Library, says_why: bool) -> Iterator[str]:
     glances = {one.video_id: library.glance(one.video_id) for one in page.videos}
     uploads = library.home.ledger.uploads(list(glances))
     strongest = library.recommender().strongest(page) if says_why else {}
-    for one in page.videos:
+    for one, served in zip(page.videos, _written(page), strict=True):
         caption = uploads[one.video_id].caption if one.video_id in uploads else ""
         glance = glances[one.video_id]
         seen = caption or (f"({', '.join(glance.tags[:2])})" if glance is not None else "")
         yield f"{one.position + 1:>3}  {one.slot:<8} {one.source:<13} {one.score:6.3f}  {one.video_id:<20} {seen[:60]}"
         if says_why:
-            yield from (f"       {line}" for line in why_lines(_why(one, strongest.get(one.video_id, ()))))
+            yield from (f"       {line}" for line in why_lines(why_served(served, strongest.get(one.video_id, ()))))
     if says_why:
         yield ""
         yield from page_notes(
-            removed=page.removed, held_back=page.held_back, relaxed=page.relaxed, guardrails=page.guardrails
+            removed=page.removed,
+            held_back=page.held_back,
+            relaxed=page.relaxed,
+            guardrails=page.guardrails,
+            dials=library.recommender().dials(page.viewer_id),
         )
         yield f"ranked by {page.ranker}; the log up to record {page.seq:,}"
 
@@ -239,9 +239,13 @@ def _cold_lines(pool: Sequence[Status], limit: int) -> Iterator[str]:
 
 
 def _section_lines(sections: Sequence[Section]) -> Iterator[str]:
-    """Tables as text; what kind of figures they are stands beside each title."""
+    """Tables as text; what kind of figures they are stands beside each title, and what they are of below it."""
     for section in sections:
         yield f"{section.title}  ({KINDS[section.kind]})"
+        yield from textwrap.wrap(section.note, 118, initial_indent="  ", subsequent_indent="  ")
+        if not section.rows:
+            yield ""
+            continue
         columns = list(dict.fromkeys(name for row in section.rows for name in row))
         cells = [columns, *([_cell(row.get(name)) for name in columns] for row in section.rows)]
         widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]

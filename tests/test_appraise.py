@@ -12,6 +12,7 @@ from recommend.appraise import FIRST, HeldOut, of_log, of_ranker
 from recommend.catalogue import Catalogue, Entry
 from recommend.categories import CATEGORIES, CODES
 from recommend.evaluate import Interval
+from recommend.pipeline import FRESH_SHARE
 from recommend.report import Section
 from tests.known import START_S, Record, catalogue_of, centres
 from tests.known import event as happened
@@ -182,3 +183,104 @@ def test_a_class_that_most_draws_of_viewers_lack_has_no_interval_and_stops_nothi
     )  # fmt: skip
     row = of_ranker(rare, CATALOGUE, rng())[0].rows[0]
     assert row["AUC long_view"] is None
+
+
+DIE = "The ranker among what a fair die chose"
+SLOTS = "What the slots for new things go to"
+
+
+def by_the_die(*, per_viewer: int, viewers: int = 60, is_told: bool = True, seed: int = 1) -> list[Record]:
+    """A die over 480 videos. Every second viewer watches one video in ten long, the others one in two; the better half
+    of the videos adds a third to that, and the score of every video a viewer's own level."""
+    dice = np.random.default_rng(seed)
+    records: list[Record] = []
+    for viewer in range(viewers):
+        base = 0.1 + 0.4 * (viewer % 2)
+        for n in range(per_viewer):
+            drawn = int(dice.integers(480))
+            is_good = drawn // 12 % 2 == 0
+            tells = is_good if is_told else dice.random() < 0.5
+            level = 10.0 * (viewer % 2)
+            slate = f"{viewer}-{n}"
+            records.append(place(f"v{viewer}", "t0-0", 2 * n, slate=slate, score=level + 1))
+            video = f"t{drawn % 12}-{drawn // 12}"
+            one = place(
+                f"v{viewer}", video, 2 * n + 1, slot="uniform", slate=slate, p=1 / 480,
+                score=level + 0.5 * tells + 0.1 * dice.random(),
+            )  # fmt: skip
+            records += [one, watched(one, 19.0 if dice.random() < base + is_good / 3 else 2.0)]
+    return records
+
+
+def test_what_the_ranker_would_earn_among_what_the_die_chose_is_the_truth() -> None:
+    section = counted(by_the_die(per_viewer=60))[DIE]
+    assert section.kind == "off_policy"
+    rows = by(section, "policy")
+    truth = {
+        "the fair die, as it was": 0.3 + 1 / 6,
+        "its better half by the ranker": 0.3 + 1 / 3,
+        "its other half": 0.3,
+    }
+    for name, true in truth.items():
+        for estimator in ("IPS", "SNIPS", "DR", "DRos"):
+            said = rows[name][estimator]
+            assert said.low <= true <= said.high, (name, estimator, said)
+        assert rows[name]["mean weight"].value == pytest.approx(1, abs=0.05)
+    assert rows["the fair die, as it was"]["ESS"] == pytest.approx(3_600)
+    assert rows["its other half"]["ESS"] == pytest.approx(1_800, rel=0.05)
+    assert "its better half by the ranker 0.6" in section.note
+    assert "is above the fair die, as it was" in section.note
+
+
+def test_a_ranker_that_knows_nothing_wins_nothing() -> None:
+    section = counted(by_the_die(per_viewer=60, is_told=False))[DIE]
+    assert "no winner" in section.note
+    better = by(section, "policy")["its better half by the ranker"]["DRos"]
+    assert better.low <= 0.3 + 1 / 6 <= better.high
+
+
+def test_a_log_that_is_too_small_gives_words_and_no_figure() -> None:
+    section = counted(by_the_die(per_viewer=1))[DIE]
+    assert section.rows == ()
+    assert "Too little to say anything: 60 places of the fair die came on a screen, of 60 viewers" in section.note
+    few = counted(by_the_die(per_viewer=30, viewers=10))[DIE]
+    assert few.rows == ()
+    assert "of 10 viewers; at least 100 and 20 are wanted" in few.note
+
+
+def test_a_half_that_is_worth_too_few_rows_has_no_figures() -> None:
+    section = counted(by_the_die(per_viewer=2, viewers=75))[DIE]
+    rows = by(section, "policy")
+    assert rows["the fair die, as it was"]["DRos"] is not None
+    assert rows["its better half by the ranker"]["DRos"] is None
+    assert "effective sample" in section.note
+
+
+def by_the_coin(fresh: float, seed: int = 2) -> list[Record]:
+    """Slots of a coin: one in two first looks is watched long, and one in five of what explores."""
+    dice = np.random.default_rng(seed)
+    records: list[Record] = []
+    for viewer in range(50):
+        for n in range(60):
+            slot = "fresh" if dice.random() < fresh else "explore"
+            one = place(f"v{viewer}", f"t{n % 12}-{n % 40}", n, slot=slot, p=float(dice.uniform(0.02, 0.98)))
+            records += [one, watched(one, 19.0 if dice.random() < (0.5 if slot == "fresh" else 0.2) else 2.0)]
+    return records
+
+
+def test_slots_of_one_kind_alone_would_earn_what_that_kind_does() -> None:
+    section = counted(by_the_coin(FRESH_SHARE))[SLOTS]
+    rows = by(section, "policy")
+    mixed = FRESH_SHARE * 0.5 + (1 - FRESH_SHARE) * 0.2
+    for name, true in {"first looks alone": 0.5, "exploration alone": 0.2, "both, as it was": mixed}.items():
+        for estimator in ("IPS", "SNIPS", "DR", "DRos"):
+            said = rows[name][estimator]
+            assert said.low <= true <= said.high, (name, estimator, said)
+    assert "first looks alone 0.5" in section.note
+    assert "is above" in section.note
+
+
+def test_where_the_coin_had_no_say_nothing_is_concluded() -> None:
+    section = counted(by_the_coin(FRESH_SHARE / 3))[SLOTS]  # mostly there was no new video
+    assert "no winner" in section.note
+    assert "the log does not cover it" in section.note

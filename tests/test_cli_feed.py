@@ -105,6 +105,7 @@ def test_the_report_is_one_page_of_figures_that_say_what_they_are(home: Path, tm
     run("feed", "--user", "u1", home=home)
     said = run("evaluate", "--report", str(tmp_path / "report.html"), home=home)
     assert "counted in the log" in said.output
+    assert "Too little to say anything: 0 places of the fair die" in " ".join(said.output.split())
     html = (tmp_path / "report.html").read_text()
     assert "What was served" in html
     assert "counted in the log" in html

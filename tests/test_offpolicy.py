@@ -17,6 +17,7 @@ from recommend.offpolicy import (
     ESS_MIN,
     Logged,
     best_shrinkage,
+    better_half,
     by_action,
     compare,
     ess,
@@ -250,6 +251,20 @@ def test_the_model_never_sees_the_viewer_that_it_predicts() -> None:
     assert (model[users == 4] > 0).all()
 
 
+def test_the_better_half_is_that_of_other_viewers() -> None:
+    users = np.repeat(np.arange(10), 4)
+    scores = np.tile([1.0, 2.0, 3.0, 4.0], 10)
+    above, share = better_half(scores, users)
+    assert above.tolist() == [False, False, True, True] * 10
+    assert (share == 0.5).all()
+    scores[users == 3] += 100.0  # whoever is scored high moves the median of others only
+    above, _ = better_half(scores, users)
+    assert above[users == 3].all()
+    tied, none = better_half(np.ones(40), users)
+    assert not tied.any()
+    assert (none == 0).all()
+
+
 def shown(number: int, slot: str = "explore", propensity: float = 0.5) -> Impression:
     return Impression(
         impression_id=f"i{number}", slate_id="s", viewer_id=f"u{number % 3}", video_id=f"v{number % 2}",
@@ -274,10 +289,10 @@ def test_a_log_becomes_rows_and_what_is_left_out_is_counted() -> None:
         events,
         policy=lambda rows: np.array([0.25 if one.video_id == "v0" else 1.0 for one in rows]),
         reward=lambda of_one: float(any(event.kind == "like" for event in of_one)),
-        slots=("explore", "uniform"),
+        slots={"explore": 0.5, "uniform": 1.0},
     )
     assert logged.rewards.tolist() == [0, 1, 0]
-    assert logged.propensities.tolist() == [0.5, 0.5, 0.1]
+    assert logged.propensities.tolist() == [0.25, 0.25, 0.1]
     assert logged.chances.tolist() == [0.25, 1.0, 1.0]
     assert logged.users.tolist() == ["u0", "u1", "u0"]
     assert left_out == {"slot_rank": 1, "event_elsewhere": 2}
@@ -285,7 +300,7 @@ def test_a_log_becomes_rows_and_what_is_left_out_is_counted() -> None:
 
 def test_a_log_without_chance_is_refused() -> None:
     with pytest.raises(ValueError, match=r"no impression in a slot of \('explore',\)"):
-        from_log([shown(1, slot="rank")], [], lambda rows: np.ones(len(rows)), lambda _: 0.0, slots=("explore",))
+        from_log([shown(1, slot="rank")], [], lambda rows: np.ones(len(rows)), lambda _: 0.0, slots={"explore": 1.0})
 
 
 @pytest.mark.parametrize(
