@@ -69,6 +69,11 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.places)
 
+    def by_source(self) -> dict[str, int]:
+        """Source -> how many it named; those that named none are left out."""
+        counts = np.bincount(self.source, minlength=len(NAMES)).tolist()
+        return {name: count for name, count in zip(NAMES, counts, strict=True) if count}
+
     def take(self, at: NDArray[np.intp]) -> Candidates:
         return Candidates(places=self.places[at], source=self.source[at], because=self.because[at])
 
@@ -128,6 +133,8 @@ def _in_turns(named: Sequence[Named]) -> tuple[NDArray[np.intp], NDArray[np.intp
     """One of each list, then the second of each, and so on: places, and what each follows from."""
     if not named:
         return np.empty(0, np.intp), np.empty(0, np.intp)
+    if len(named) == 1:
+        return named[0][0], np.full(len(named[0][0]), named[0][1], np.intp)
     places = np.concatenate([places for places, _ in named])
     because = np.repeat([because for _, because in named], [len(places) for places, _ in named])
     turn = np.concatenate([np.arange(len(places)) for places, _ in named])
