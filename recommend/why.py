@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from index.records import Impression
+
 SOURCES: Mapping[str, str] = {
     "short_term": "like what you watched in the last hours",
     "interests": "like what you have watched for weeks",
@@ -111,6 +113,23 @@ def why(
     return said
 
 
+def why_served(one: Impression, strongest: Sequence[Strongest] = ()) -> dict[str, Any]:
+    """`why` of a place that was served, by what was written down of it; a place of before that was has fewer reasons.
+
+    Args:
+        strongest: as of the moment at which they are asked for: the features themselves are not written down.
+    """
+    because = one.reasons.get("because")
+    return why(
+        source=one.source,
+        slot=one.slot,
+        because=[because] if because else [],
+        novel_in=one.reasons.get("novel_in"),
+        strongest=strongest,
+        heads=one.reasons.get("heads"),
+    )
+
+
 def why_lines(said: Mapping[str, Any]) -> list[str]:
     """What `why` returned, a line a thought.
 
@@ -138,6 +157,7 @@ def page_notes(
     held_back: Mapping[str, int],
     relaxed: Sequence[str] = (),
     guardrails: Mapping[str, Any] | None = None,
+    dials: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """What is not on a page and why, and what was done about a feed that closes in: a line a reason, the largest first.
 
@@ -146,6 +166,7 @@ def page_notes(
         held_back: cap -> how many candidates it kept off the page.
         relaxed: caps that were let go.
         guardrails: `exposure`, `narrowing` and `widened`, as their records say it in JSON.
+        dials: `explore` and what is `wanted`, as the viewer had set them.
     """
     lines = [f"{count:>6} {FILTERS.get(reason, reason)}" for reason, count in _largest_first(removed)]
     lines += [f"{count:>6} held back: {CAPS.get(cap, cap)}" for cap, count in _largest_first(held_back)]
@@ -160,6 +181,10 @@ def page_notes(
     for what in exposure.get("too_much", ()):
         share = _share(exposure[f"{what}_share"])
         lines.append(f"{share} of the last videos are {exposure['category'] if what == 'category' else what}")
+    set_to = dials or {}
+    lines += [f"you asked for {way} of {target}" for target, way in set_to.get("wanted", {}).items()]
+    if set_to.get("explore") is not None:
+        lines.append(f"you set exploring to {set_to['explore']:g}, of 0 to 1")
     return lines
 
 

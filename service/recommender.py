@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from index.records import Event, Impression, Space
 from index.table import VideoTable
 from recommend import appraise, load
 from recommend.boards import Boards, boards
-from recommend.catalogue import Catalogue
+from recommend.catalogue import UNKNOWN, Catalogue
 from recommend.categories import Prototypes
 from recommend.events import dial_fault
 from recommend.explore import Status
@@ -38,8 +38,9 @@ from recommend.models import Models, fit_content, write_content
 from recommend.pipeline import Context, Known, Page, feed, why_not
 from recommend.pool import Pool, pool
 from recommend.report import Section, Value
+from recommend.state import Dials
 from recommend.train import Training, held_out, train, whole
-from recommend.why import Strongest
+from recommend.why import Strongest, page_notes, why_served
 
 BOARDS_S = 60.0
 """So old may lists be that are the same for everybody."""
@@ -51,6 +52,19 @@ MODELS = "models"
 """Folder of the home with what `firstlook train` makes, by space."""
 MAKE_AGAIN = 3
 """Tries of a page when the ledger takes videos from it: erased or made private since the table heard of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explained:
+    """Why a place was served, as plain JSON."""
+
+    why: Mapping[str, Any]
+    """See `recommend/why.py`."""
+    features_as_of_s: float
+    """When its strongest features were reckoned: the state and the counts have moved on since it was served."""
+    page: Mapping[str, Any] | None
+    """What the page was made under: `removed`, `held_back`, `relaxed`, `guardrails` and `dials`, and in `says` all of
+    it in words. None: it was served by a version that did not write it down."""
 
 
 class Recommender:
@@ -185,8 +199,9 @@ class Recommender:
                     now_s=self._clock() if now_s is None else now_s, session_id=session_id, languages=tuple(languages)
                 )
                 page = self._servable(viewer_id, known, context, k)
+                dials = _told(self.memory.viewer(viewer_id).dials)
             if write_down and page.videos:
-                self._home.behaviour.append(page.impressions())
+                self._home.behaviour.append(written(page, dials))
         return page
 
     def _servable(self, viewer_id: str, known: Known, context: Context, k: int) -> Page:
@@ -204,17 +219,38 @@ class Recommender:
         """Video -> what moved its score most, with this page's viewer and moment."""
         with self._lock:
             # Not caught up: then the page itself would be among what it was made of.
-            known, viewer = self._assembled(page.made_s), self.memory.viewer(page.viewer_id)
+            known = self._assembled(page.made_s)
             context = Context(now_s=page.made_s, session_id=page.session_id)
-            places = {one.video_id: self.catalogue.place_of(one.video_id) for one in page.videos}
-            return {
-                video_id: known.ranker.explain(viewer, place, self.catalogue, self.memory.counts, context)
-                for video_id, place in places.items()
-            }
+            return self._moved([one.video_id for one in page.videos], page.viewer_id, known, context)
 
-    def why(self, impression_id: str) -> Impression | None:
+    def _moved(
+        self, video_ids: Sequence[str], viewer_id: str, known: Known, context: Context
+    ) -> dict[str, list[Strongest]]:
+        viewer = self.memory.viewer(viewer_id)
+        places = {video_id: self.catalogue.place_of(video_id) for video_id in video_ids}
+        return {
+            video_id: known.ranker.explain(viewer, place, self.catalogue, self.memory.counts, context)
+            for video_id, place in places.items()
+            if place != UNKNOWN
+        }
+
+    def served(self, impression_id: str) -> Impression | None:
         """A place that was served, with what was written down of it; None: there is no such place, or it was erased."""
         return self._home.behaviour.impressions([impression_id]).get(impression_id)
+
+    def why(self, one: Impression) -> Explained:
+        """Why a place was served: what was written down when it was, and what would move its score most now."""
+        first = self.served(f"{one.slate_id}-0")
+        page = None if first is None else first.reasons.get("page")
+        with self._lock:
+            known, now_s = self.known(), self._clock()
+            context = Context(now_s=now_s, session_id=one.session_id)
+            strongest = self._moved([one.video_id], one.viewer_id, known, context).get(one.video_id, [])
+        return Explained(
+            why=why_served(one, strongest),
+            features_as_of_s=now_s,
+            page=None if page is None else {**page, "says": page_notes(**page)},
+        )
 
     def why_not(self, video_id: str, viewer_id: str, *, languages: Sequence[str] = ()) -> str:
         """Say where a video falls out of this viewer's page."""
@@ -307,8 +343,7 @@ class Recommender:
         """What a viewer set his feed to."""
         with self._lock:
             self.memory.catch_up()
-            dials = self.memory.viewer(viewer_id).dials
-            return {"explore": dials.explore, "wanted": {name: _WAYS[way] for name, way in dials.wanted.items()}}
+            return _told(self.memory.viewer(viewer_id).dials)
 
     def forget(self, viewer_id: str) -> None:
         """An erased viewer's state goes from memory too."""
@@ -349,7 +384,34 @@ class _Turns:
                     self._in_hand[name] = turn, count - 1
 
 
+def written(page: Page, dials: Mapping[str, Any] | None = None) -> list[Impression]:
+    """What the log keeps of a page: with every place what explains it, and with the first what explains the page."""
+    places = [
+        replace(
+            impression,
+            reasons={
+                **impression.reasons,
+                "heads": {name: round(value, 4) for name, value in one.heads.items()},
+                **({} if one.novel_in is None else {"novel_in": one.novel_in}),
+            },
+        )
+        for impression, one in zip(page.impressions(), page.videos, strict=True)
+    ]
+    about = {
+        "removed": dict(page.removed),
+        "held_back": {cap: count for cap, count in page.held_back.items() if count},
+        "relaxed": list(page.relaxed),
+        "guardrails": dict(page.guardrails),
+        "dials": dict(dials or {}),
+    }
+    return [replace(one, reasons={**one.reasons, "page": about}) for one in places[:1]] + places[1:]
+
+
 _WAYS = {1: "more", -1: "less"}
+
+
+def _told(dials: Dials) -> dict[str, Any]:
+    return {"explore": dials.explore, "wanted": {name: _WAYS[way] for name, way in dials.wanted.items()}}
 
 
 def _check_dial(action: str, target: str | float | None, catalogue: Catalogue) -> None:

@@ -14,12 +14,16 @@ from starlette.testclient import TestClient
 from bench import stubs
 from index.access import Access
 from index.home import Home
+from index.records import Impression
 from service.library import Library
 from service.recommender import Recommender
 from service.web.app import create_app
 from service.web.doors import Doors
 from service.web.settings import Settings
 from tests.test_recommender import encode
+
+FEATURES = {"your_creator", "your_category", "like_interest"}
+"""That the formula goes by."""
 
 
 class Site:
@@ -102,6 +106,48 @@ def test_every_place_that_was_served_can_be_explained_to_him_and_to_nobody_else(
     assert site.ask("GET", "/v1/feed/why/nothing", "backend").status_code == 404
     missing = site.ask("GET", f"/v1/feed/why-not/{one['video_id']}", "backend", viewer="cy").json()
     assert missing["why_not"] == "a filter takes it: served_this_session"
+
+
+def test_a_place_is_explained_by_http_as_the_page_explained_it(site: Site) -> None:
+    """The same reasons whenever they are asked for: features as of now, what was held back and the dials as of then."""
+    site.ask("POST", "/v1/viewers/dan/dials", "backend", json={"action": "less", "target": "category:food"})
+    first = site.page("backend", viewer="dan", params={"k": 10, "session": "s"})
+    seen = [
+        {
+            "event_id": f"view-{one['impression_id']}", "kind": "view", "viewer_id": "dan", "time_s": time.time(),
+            "video_id": one["video_id"], "impression_id": one["impression_id"], "session_id": "s", "watch_s": 8.0,
+        }
+        for one in first["videos"]
+    ]  # fmt: skip
+    assert site.ask("POST", "/v1/events", "backend", json={"events": seen}).json()["accepted"] == 10
+    page = site.page("backend", viewer="dan", params={"k": 10, "session": "s", "why": True})
+    site.ask("POST", "/v1/viewers/dan/dials", "backend", json={"action": "reset"})
+    for one in page["videos"]:
+        told = site.ask("GET", f"/v1/feed/why/{one['impression_id']}", "backend").json()
+        assert {**told["why"], "features": []} == {**one["why"], "features": []}
+        assert told["why"]["expected"]["long_view"] == round(one["heads"]["long_view"], 4)
+        assert {feature["name"] for feature in told["why"]["features"]} <= FEATURES
+        assert page["made_s"] <= told["features_as_of_s"] <= time.time()
+        assert told["page"]["removed"] == page["removed"]
+        assert told["page"]["held_back"] == {cap: count for cap, count in page["held_back"].items() if count}
+        assert told["page"]["guardrails"] == page["guardrails"]
+        assert told["page"]["dials"] == {"explore": None, "wanted": {"category:food": "less"}}
+        assert "you asked for less of category:food" in told["page"]["says"]
+    assert any(
+        site.ask("GET", f"/v1/feed/why/{one['impression_id']}", "backend").json()["why"]["features"]
+        for one in page["videos"]
+    )
+
+
+def test_a_place_of_before_reasons_were_kept_is_explained_by_what_there_is(site: Site) -> None:
+    old = Impression(
+        impression_id="old-3", slate_id="old", viewer_id="ed", video_id="gone", time_s=1.0, position=3,
+        source="popular", slot="rank", propensity=1.0, score=0.5, reasons={"because": None, "ranker": "formula-1"},
+    )  # fmt: skip
+    site.library.home.behaviour.append([old])
+    told = site.ask("GET", "/v1/feed/why/old-3", "backend").json()
+    assert (told["page"], told["why"]["features"], told["why"]["expected"]) == (None, [], {})
+    assert told["why"]["source_says"] == "among the best there is"
 
 
 def test_dials_are_turned_shown_and_taken_back(site: Site) -> None:

@@ -69,6 +69,7 @@ def test_a_page_says_what_is_not_on_it_the_largest_first_and_what_was_done_about
         held_back={"creator": 2},
         relaxed=("category",),
         guardrails={"narrowing": narrowing.to_json(), "exposure": exposure.to_json()},
+        dials={"explore": 0.8, "wanted": {"category:food": "less"}},
     ) == [
         "   300 blocked, reported or not wanted by you",
         "    12 seen before",
@@ -77,5 +78,7 @@ def test_a_page_says_what_is_not_on_it_the_largest_first_and_what_was_done_about
         "your feed was closing in on gaming: 10 % of it before, 70 % now; it explores more until that ends",
         "70 % of the last videos are gaming",
         "30 % of the last videos are sensitive",
+        "you asked for less of category:food",
+        "you set exploring to 0.8, of 0 to 1",
     ]
     assert page_notes(removed={}, held_back={}) == []

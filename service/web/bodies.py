@@ -472,6 +472,30 @@ class PageBody(BaseModel):
     """The last record of the log that the page knows of."""
 
 
+_PAGE_WHY: dict[str, Any] = {
+    "removed": {"seen": 3}, "held_back": {"creator": 1}, "relaxed": [], "guardrails": {},
+    "dials": {"explore": None, "wanted": {"category:food": "less"}},
+    "says": ["     3 seen before", "     1 held back: too many of one creator", "you asked for less of category:food"],
+}  # fmt: skip
+
+
+class PageWhy(BaseModel):
+    """What the page was made under that a place was on."""
+
+    model_config = _like(**_PAGE_WHY)
+
+    removed: dict[str, int]
+    """Filter -> how many candidates it took."""
+    held_back: dict[str, int]
+    """Cap -> how many candidates it kept off the page."""
+    relaxed: list[str]
+    guardrails: dict[str, Any]
+    dials: dict[str, Any]
+    """As they were set then."""
+    says: list[str]
+    """All of it in words."""
+
+
 class FeedWhy(BaseModel):
     """What put a video where it was served."""
 
@@ -479,6 +503,7 @@ class FeedWhy(BaseModel):
         impression_id="c8d087b163547e5bf78122d9-0", viewer_id="anna", video_id="cat-1", served_s=1764337002.5,
         position=0, score=0.41, propensity=0.998, ranker="formula-1",
         why={"source": "interests", "source_says": "like what you have watched for weeks"},
+        features_as_of_s=1764423402.5, page=_PAGE_WHY,
     )  # fmt: skip
 
     impression_id: str
@@ -490,6 +515,10 @@ class FeedWhy(BaseModel):
     propensity: float
     ranker: str
     why: dict[str, Any]
+    features_as_of_s: float
+    """When the features in `why` were reckoned: they are not written down, and have moved on since it was served."""
+    page: PageWhy | None
+    """Null where it was served by a version that did not write it down."""
 
 
 class FeedWhyNot(BaseModel):

@@ -11,10 +11,9 @@ from fastapi import APIRouter, Header, Path, Query, Response
 
 from index.access import Key
 from recommend.faults import UnknownDial
-from recommend.why import why as plain_why
 from service.cli_feed import page_json
 from service.library import EmptyLibrary
-from service.web.bodies import ID_CHARS, TEXT, Dial, DialsBody, FeedWhy, FeedWhyNot, PageBody, VideoId
+from service.web.bodies import ID_CHARS, TEXT, Dial, DialsBody, FeedWhy, FeedWhyNot, PageBody, PageWhy, VideoId
 from service.web.doors import Behind, Doors, as_json, only
 from service.web.problems import Problem, problems
 
@@ -66,12 +65,16 @@ def feed(
     responses=problems(404, 409),
 )
 def why(impression_id: ImpressionId, behind: Behind, key: FeedKey) -> FeedWhy:
-    """What was written down when it was, whenever that is asked: for whoever wonders about a page of last week."""
-    served = _recommender(behind).why(impression_id)
+    """What was written down when it was, whenever that is asked: for whoever wonders about a page of last week.
+
+    `why.features` are what would move its score most as of `features_as_of_s`: the viewer's state and the counts have
+    moved on since."""
+    recommender = _recommender(behind)
+    served = recommender.served(impression_id)
     if served is None or key.viewer_id not in (None, served.viewer_id):
         raise Problem(404, "not_found", f"no impression {impression_id!r}"[:500])
     _own(key, served.viewer_id)
-    because = [served.reasons["because"]] if served.reasons.get("because") else []
+    said = recommender.why(served)
     return FeedWhy(
         impression_id=impression_id,
         viewer_id=served.viewer_id,
@@ -81,7 +84,9 @@ def why(impression_id: ImpressionId, behind: Behind, key: FeedKey) -> FeedWhy:
         score=served.score,
         propensity=served.propensity,
         ranker=str(served.reasons.get("ranker", "")),
-        why=plain_why(source=served.source, slot=served.slot, because=because),
+        why=dict(said.why),
+        features_as_of_s=said.features_as_of_s,
+        page=None if said.page is None else PageWhy(**said.page),
     )
 
 
