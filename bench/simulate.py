@@ -3,6 +3,8 @@
     python bench/simulate.py [--seeds 10] [--correlation 0 0.2 0.5] [--json]
     python bench/simulate.py --correlation 0 0.14   # what a content prior of that rank correlation is worth
     python bench/simulate.py --tune                 # the rivals' ε and our share, on other seeds than those reported
+    python bench/simulate.py --report out.html      # also draws what was found
+    python bench/simulate.py --from results.json --report out.html      # draws what --json printed before
 
 The world is `bench/world.py`, which was there before any policy. All policies share one base ranker (viewers' rates by
 category × what videos do beyond them, both posterior means with the same priors, content and creator included) and
@@ -28,9 +30,10 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 sys.path[0] = str(Path(__file__).parent.parent)  # bench/ingest.py would hide the package ingest
 
@@ -40,7 +43,10 @@ from numpy.typing import NDArray
 from bench.machine import facts, interval
 from bench.world import CATEGORIES, Floats, Ints, Size, World, bot_views, leaves, make, react, visits
 from recommend import explore, trust
+from recommend.evaluate import Interval
 from recommend.pipeline import FRESH_SHARE
+from recommend.report import Bars, Points, Section, Value
+from recommend.report import write as write_report
 
 SEEDS_FROM = 1
 TUNING_SEEDS = (101, 102, 103)
@@ -655,7 +661,14 @@ def main() -> None:
     parser.add_argument("--policies", nargs="+", default=[], metavar="NAME", help="only these; `ours` among them")
     parser.add_argument("--tune", action="store_true")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--report", type=Path, metavar="HTML", help="draw what was found")
+    parser.add_argument("--from", dest="found", type=Path, metavar="JSON", help="run nothing: draw what --json printed")
     asked = parser.parse_args()
+    if asked.found is not None:
+        if asked.report is None:
+            parser.error("--from draws, and wants --report to say where")
+        draw(json.loads(asked.found.read_text()), asked.report)
+        return
     if asked.tune:
         tune()
         return
@@ -665,8 +678,11 @@ def main() -> None:
     results = {correlation: compare(correlation, seeds, asked.policies) for correlation in correlations}
     push = {} if asked.no_attack else attacked(seeds)
     checks = _checks(results, push)
+    plain = _plain(results, push, checks, len(seeds))
+    if asked.report is not None:
+        draw(plain, asked.report)
     if asked.json:
-        print(json.dumps(_plain(results, push, checks), ensure_ascii=False))
+        print(json.dumps(plain, ensure_ascii=False))
     else:
         _print(results, push, checks, len(seeds), time.monotonic() - began)
     sys.exit(0 if all(checks.values()) else 1)
@@ -689,17 +705,22 @@ def _checks(results: dict[float, dict[str, dict[str, Floats]]], push: dict[str, 
 
 
 def _plain(
-    results: dict[float, dict[str, dict[str, Floats]]], push: dict[str, Floats], checks: dict[str, bool]
-) -> dict[str, object]:
+    results: dict[float, dict[str, dict[str, Floats]]], push: dict[str, Floats], checks: dict[str, bool], seeds: int
+) -> dict[str, Any]:
     def said(values: Floats) -> list[float]:
         return [round(x, 5) for x in interval(values[np.isfinite(values)])] if np.isfinite(values).any() else []
 
     return {
         "kind": "simulated",
+        "facts": facts(seed=SEEDS_FROM) | {"worlds": str(seeds), "size of each": str(SIZE)},
         "pass": all(checks.values()),
         "checks": checks,
         "policies": {
-            str(r): {name: {figure: said(v) for figure, v in each.items()} for name, each in found.items()}
+            str(r): {
+                name: {figure: said(v) for figure, v in each.items()}
+                | ({LOST: said(1 - each["long views"] / found["none"]["long views"])} if "none" in found else {})
+                for name, each in found.items()
+            }
             for r, found in results.items()
         },
         "ours_minus": {
@@ -710,6 +731,105 @@ def _plain(
         },
         "attack": {name: {"mean": float(v.mean()), "max": float(v.max())} for name, v in push.items()},
     }
+
+
+# The report -----------------------------------------------------------------------------------------------------------
+
+LOST = "long views lost, share"
+"""Of those in the same world without any place for new videos."""
+FOUND = "good found, share"
+
+
+def draw(plain: Mapping[str, Any], file: Path) -> None:
+    """Write what was found as one HTML page.
+
+    Args:
+        plain: what `--json` prints.
+    """
+    told: Mapping[str, Value] = plain.get("facts", {})
+    write_report(
+        file, sections(plain), told, time.time(), title="What a first look for every new video costs and finds"
+    )
+    print(f"report: {file}", file=sys.stderr)
+
+
+def sections(plain: Mapping[str, Any]) -> list[Section]:
+    """A section a correlation, one of the attack, and one of the checks; those that were not run are not there."""
+    made = [_of_policies(r, policies) for r, policies in plain["policies"].items()]
+    if plain["attack"]:
+        made.append(_of_attack(plain["attack"]))
+    rows: list[dict[str, Value]] = [
+        {"check": name, "outcome": "holds" if ok else "FAILS"} for name, ok in plain["checks"].items()
+    ]
+    return [*made, Section(title="Checks", kind="simulated", rows=rows)] if rows else made
+
+
+def _of_policies(r: str, policies: Mapping[str, Mapping[str, Sequence[float]]]) -> Section:
+    """The price and the yield of each policy, and how soon it finds."""
+    wanted = [FOUND, LOST, "days until found", "impressions until found", "small creators, share of new impressions"]
+    said = {name: {figure: _interval(each.get(figure)) for figure in wanted} for name, each in policies.items()}
+    if "none" in policies:
+        for name, each in policies.items():
+            if LOST not in each:  # printed before it was: the means alone tell it, without an interval
+                lost_mean = 1 - each["long views"][0] / policies["none"]["long views"][0]
+                said[name][LOST] = _interval([lost_mean] * 3)
+
+    def of(figure: str) -> dict[str, Interval]:
+        return {name: one for name, each in said.items() for one in (each[figure],) if one is not None}
+
+    lost, found = of(LOST), of(FOUND)
+    return Section(
+        title=f"Policies, correlation of content and quality {r}",
+        kind="simulated",
+        note=(
+            "Worlds of known truth (bench/world.py); every policy in the same ones; intervals are over worlds, and one "
+            "world has none. Lost: of the long views that the same world has with no place for new videos. Days are "
+            "counted to the end of the world for good videos that were not found, impressions only for those that were."
+        ),
+        rows=[{"policy": name, **each} for name, each in said.items()],
+        plots=[
+            Points(
+                title="Good videos found against long views lost: up and left is better",
+                across=LOST,
+                up=FOUND,
+                values={name: (lost[name], found[name]) for name in policies if name in lost and name in found},
+            ),
+            Bars(title="Days until a good video is found", unit="days", values=of("days until found")),
+            Bars(title="Impressions until it is found", unit="impressions", values=of("impressions until found")),
+        ],
+    )
+
+
+def _of_attack(attack: Mapping[str, Mapping[str, float]]) -> Section:
+    rows: list[dict[str, Value]] = [{"what": name, **each} for name, each in attack.items()]
+    plots = [
+        Bars(title=f"Attack: {what}, mean over worlds", unit=unit, values=bars)
+        for what, unit in (
+            ("ranks up, last night", "ranks"),
+            ("ranks moved, worst night", "ranks"),
+            ("nDCG that others lost, worst night", "share"),
+        )
+        if (bars := {name.split(": ")[0]: each["mean"] for name, each in attack.items() if name.endswith(f": {what}")})
+    ]
+    return Section(
+        title="Bots that push a video",
+        kind="simulated",
+        note=(
+            f"1 % bots with half of all events push a mediocre video in the last {ATTACK_DAYS} days. The same log: "
+            "what the bots' events alone do. The closed loop: with all that follows, beside a control that differs in "
+            "the dice of exploration alone."
+        ),
+        rows=rows,
+        plots=plots,
+    )
+
+
+def _interval(said: Sequence[float] | None) -> Interval | None:
+    """Mean, low and high as `--json` prints them; None: there is no such figure."""
+    if not said:
+        return None
+    value, low, high = said
+    return Interval(value=value, low=low, high=high, rounds=0)  # how many is not printed
 
 
 def _print(

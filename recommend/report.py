@@ -29,6 +29,8 @@ Value = float | int | str | Interval | None
 
 COLOURS = ("#3b82f6", "#e8790c", "#16a34a", "#d1478c", "#8b6fd6", "#0e9aa7")
 """Readable on white and on black alike."""
+LEFT, RIGHT, TOP, BOTTOM = 70.0, 670.0, 14.0, 240.0
+"""Where the axes of lines and points are."""
 NAME_LETTERS = 40
 """Longer names are cut in plots; tables have them whole."""
 STYLE = """
@@ -72,6 +74,20 @@ class Lines:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Points:
+    """What each of several things pays and gets: a point each, with whiskers both ways where they are intervals."""
+
+    title: str
+    across: str
+    up: str
+    values: Mapping[str, tuple[float | Interval, float | Interval]]
+    """Name -> (x, y)."""
+
+
+Plot = Bars | Lines | Points
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
     """Figures of one kind, with what has to be known to read them."""
 
@@ -82,7 +98,7 @@ class Section:
     """What was measured on what; one or two sentences."""
     rows: Sequence[Mapping[str, Value]] = ()
     """A table; its columns are the keys in order of appearance."""
-    plots: Sequence[Bars | Lines] = field(default_factory=tuple)
+    plots: Sequence[Plot] = field(default_factory=tuple)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -175,13 +191,15 @@ def _drawn(width: float, height: float, title: str, inside: str) -> str:
     return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{_text(title)}">{inside}</svg>'
 
 
-def _plot(plot: Bars | Lines) -> str:
-    return _bars(plot) if isinstance(plot, Bars) else _lines(plot)
+def _plot(plot: Plot) -> str:
+    if isinstance(plot, Bars):
+        return _bars(plot)
+    return _lines(plot) if isinstance(plot, Lines) else _points(plot)
 
 
 def _bars(plot: Bars) -> str:
     """A bar a figure, from zero on; a whisker over it where it is an interval."""
-    known = {name: one if isinstance(one, Interval) else _exact(one) for name, one in plot.values.items()}
+    known = {name: _exact(one) for name, one in plot.values.items()}
     ends = [end for one in known.values() for end in (one.value, one.low, one.high) if math.isfinite(end)]
     low, high = min([0.0, *ends]), max([0.0, *ends])
     left, right, step = 270.0, 600.0, 26.0
@@ -215,34 +233,71 @@ def _lines(plot: Lines) -> str:
         name: [(float(a), float(b)) for a, b in zip(x, y, strict=True) if math.isfinite(a) and math.isfinite(b)]
         for name, (x, y) in plot.curves.items()
     }
-    xs = [x for curve in points.values() for x, _ in curve] or [0.0]
-    ys = [y for curve in points.values() for _, y in curve] or [0.0]
-    left, right, top, bottom = 70.0, 670.0, 14.0, 240.0
-
-    def at(x: float, y: float) -> str:
-        across = left + (right - left) * (x - min(xs)) / ((max(xs) - min(xs)) or 1)
-        up = bottom - (bottom - top) * (y - min(ys)) / ((max(ys) - min(ys)) or 1)
-        return f"{across:.1f},{up:.1f}"
-
-    parts = [
-        f'<path class="axis" fill="none" d="M{left:g} {top:g}V{bottom:g}H{right:g}"/>',
-        f'<text x="{left - 6:g}" y="{bottom:g}" text-anchor="end">{_number(min(ys))}</text>',
-        f'<text x="{left - 6:g}" y="{top + 8:g}" text-anchor="end">{_number(max(ys))}</text>',
-        f'<text x="{left:g}" y="{bottom + 16:g}">{_number(min(xs))}</text>',
-        f'<text x="{right:g}" y="{bottom + 16:g}" text-anchor="end">{_number(max(xs))}</text>',
-        f'<text x="{(left + right) / 2:g}" y="{bottom + 16:g}" text-anchor="middle">{_clipped(plot.across)}</text>',
-        f'<text x="{left + 6:g}" y="{top:g}">{_clipped(plot.up)}</text>',
-    ]
+    axes = _Axes.of([point for curve in points.values() for point in curve])
+    parts = [axes.drawn(plot.across, plot.up)]
     for place, (name, curve) in enumerate(points.items()):
-        colour, y = COLOURS[place % len(COLOURS)], bottom + 36 + 18 * place
-        drawn = " ".join(at(*point) for point in curve)
+        colour = COLOURS[place % len(COLOURS)]
+        drawn = " ".join("{:.1f},{:.1f}".format(*axes.at(*point)) for point in curve)
         parts.append(f'<polyline points="{drawn}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts.append(
-            f'<line x1="{left:g}" x2="{left + 22:g}" y1="{y - 4}" y2="{y - 4}" stroke="{colour}" stroke-width="3"/>'
+        parts.append(_key(place, name))
+    return _drawn(700, BOTTOM + 44 + 18 * len(points), plot.title, "".join(parts))
+
+
+def _points(plot: Points) -> str:
+    """A point each, with its whiskers; one that is not finite has its name in the key alone."""
+    known = {name: (_exact(x), _exact(y)) for name, (x, y) in plot.values.items()}
+    ends = [point for x, y in known.values() for point in ((x.low, y.low), (x.high, y.high), (x.value, y.value))]
+    axes = _Axes.of([point for point in ends if all(map(math.isfinite, point))])
+    parts = [axes.drawn(plot.across, plot.up)]
+    for place, (name, (x, y)) in enumerate(known.items()):
+        colour = COLOURS[place % len(COLOURS)]
+        if all(map(math.isfinite, (x.low, x.value, x.high, y.low, y.value, y.high))):
+            (left, bottom), (right, top), (cx, cy) = (
+                axes.at(*point) for point in ((x.low, y.low), (x.high, y.high), (x.value, y.value))
+            )
+            whiskers = f"M{left:.1f} {cy:.1f}H{right:.1f}M{cx:.1f} {bottom:.1f}V{top:.1f}"
+            parts.append(f'<path fill="none" d="{whiskers}" stroke="{colour}"/>')
+            parts.append(f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="5" fill="{colour}"/>')
+        parts.append(_key(place, name))
+    return _drawn(700, BOTTOM + 44 + 18 * len(known), plot.title, "".join(parts))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Axes:
+    """From the least to the largest of both figures."""
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+
+    @classmethod
+    def of(cls, points: Sequence[tuple[float, float]]) -> _Axes:
+        xs, ys = zip(*points, strict=True) if points else ((0.0,), (0.0,))
+        return cls(x=(min(xs), max(xs)), y=(min(ys), max(ys)))
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        across = LEFT + (RIGHT - LEFT) * (x - self.x[0]) / ((self.x[1] - self.x[0]) or 1)
+        return across, BOTTOM - (BOTTOM - TOP) * (y - self.y[0]) / ((self.y[1] - self.y[0]) or 1)
+
+    def drawn(self, across: str, up: str) -> str:
+        """The axes with their ends written out, and their names."""
+        return (
+            f'<path class="axis" fill="none" d="M{LEFT:g} {TOP:g}V{BOTTOM:g}H{RIGHT:g}"/>'
+            f'<text x="{LEFT - 6:g}" y="{BOTTOM:g}" text-anchor="end">{_number(self.y[0])}</text>'
+            f'<text x="{LEFT - 6:g}" y="{TOP + 8:g}" text-anchor="end">{_number(self.y[1])}</text>'
+            f'<text x="{LEFT:g}" y="{BOTTOM + 16:g}">{_number(self.x[0])}</text>'
+            f'<text x="{RIGHT:g}" y="{BOTTOM + 16:g}" text-anchor="end">{_number(self.x[1])}</text>'
+            f'<text x="{(LEFT + RIGHT) / 2:g}" y="{BOTTOM + 16:g}" text-anchor="middle">{_clipped(across)}</text>'
+            f'<text x="{LEFT + 6:g}" y="{TOP:g}">{_clipped(up)}</text>'
         )
-        parts.append(f'<text x="{left + 30:g}" y="{y}">{_clipped(name)}</text>')
-    return _drawn(700, bottom + 44 + 18 * len(points), plot.title, "".join(parts))
 
 
-def _exact(value: float) -> Interval:
-    return Interval(value=value, low=value, high=value, rounds=0)
+def _key(place: int, name: str) -> str:
+    """A name below the plot, beside a stroke of its colour."""
+    y, colour = BOTTOM + 36 + 18 * place, COLOURS[place % len(COLOURS)]
+    stroke = f'x1="{LEFT:g}" x2="{LEFT + 22:g}" y1="{y - 4:g}" y2="{y - 4:g}" stroke="{colour}" stroke-width="3"'
+    return f'<line {stroke}/><text x="{LEFT + 30:g}" y="{y:g}">{_clipped(name)}</text>'
+
+
+def _exact(value: float | Interval) -> Interval:
+    """A figure without an interval as one of no width."""
+    return value if isinstance(value, Interval) else Interval(value=value, low=value, high=value, rounds=0)

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from recommend.evaluate import Interval
-from recommend.report import KINDS, Bars, Lines, Section, html
+from recommend.report import KINDS, Bars, Lines, Points, Section, html
 
 HOSTILE = "<script src=//evil.example/x.js></script>\"'&$\\x$ \x00_user"
 NOW_S = 1_767_225_600.0
@@ -40,7 +40,9 @@ def report() -> str:
             kind="simulated",
             plots=[
                 Lines(title="Regret", across="impressions", up="engagement lost",
-                      curves={"ours": ([0, 10, 20], [0, 3, 4.5]), HOSTILE: ([0, 20], [0, float("inf")])})
+                      curves={"ours": ([0, 10, 20], [0, 3, 4.5]), HOSTILE: ([0, 20], [0, float("inf")])}),
+                Points(title="Price", across="lost", up="found",
+                       values={"ours": (half(0.02), half(0.7)), HOSTILE: (0, 1)}),
             ],
         ),
         Section(title="Exposure", kind="log", rows=[{"Gini": 0.4444}]),
@@ -51,7 +53,7 @@ def report() -> str:
 class Reader(HTMLParser):
     """What a browser would make of it: elements, attributes, text; and whether everything is closed again."""
 
-    VOID = frozenset({"meta", "rect", "line", "path", "polyline"})
+    VOID = frozenset({"meta", "rect", "line", "path", "polyline", "circle"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +89,7 @@ def read(page: str) -> Reader:
 
 def test_every_section_and_every_plot_says_what_kind_of_figure_it_is() -> None:
     page = report()
-    for kind, plots in (("time_split", 1), ("off_policy", 1), ("simulated", 1), ("log", 0)):
+    for kind, plots in (("time_split", 1), ("off_policy", 1), ("simulated", 2), ("log", 0)):
         assert page.count(f'<span class="kind">{KINDS[kind]}</span>') == 1 + plots
 
 
@@ -134,7 +136,7 @@ def test_the_page_is_readable_by_day_and_by_night() -> None:
     assert "color-scheme:light dark" in page
     assert "background:Canvas;color:CanvasText" in page
     drawn = re.findall(r"<svg.*?</svg>", page, flags=re.S)
-    assert len(drawn) == 3
+    assert len(drawn) == 4
     assert all(not re.search(r"#(000|fff)\b|black|white", one) for one in drawn)
 
 
@@ -145,8 +147,25 @@ def test_bars_are_as_long_as_their_values() -> None:
     assert long == pytest.approx(4 * short, rel=0.01)
 
 
+def test_points_lie_where_their_figures_are() -> None:
+    cheap = Interval(value=1.0, low=0.0, high=2.0, rounds=10)
+    points = Points(
+        title="x", across="lost", up="found", values={"a": (cheap, 0.5), "b": (4.0, 1.0), "c": (float("nan"), 0.0)}
+    )
+    page = html("x", [Section(title="x", kind="simulated", plots=[points])], {}, now_s=NOW_S)
+    (ax, ay), (bx, by) = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', page)  # c has a name and no point
+    assert (float(ax), float(bx)) == (70 + 600 / 4, 670)  # from 0, the whisker's end, to 4
+    assert (float(ay), float(by)) == (240, 14)
+    assert 'd="M70.0 240.0H370.0M220.0 240.0V240.0"' in page
+    assert ">c</text>" in page
+
+
 def test_nothing_to_show_is_a_page_too() -> None:
-    plots = [Bars(title="b", unit="u", values={}), Lines(title="l", across="x", up="y", curves={})]
+    plots = [
+        Bars(title="b", unit="u", values={}),
+        Lines(title="l", across="x", up="y", curves={}),
+        Points(title="p", across="x", up="y", values={}),
+    ]
     page = html("empty", [Section(title="none", kind="log", plots=plots)], {}, now_s=NOW_S)
     assert "none" in read(page).text
 
