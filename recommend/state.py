@@ -25,7 +25,7 @@ from recommend.catalogue import UNKNOWN, Catalogue
 from recommend.counts import COMPLETE, FOLLOW, IMPRESSION, LIKE, LONG_VIEW, NEGATIVE, SHARE, SIGNALS
 from recommend.labels import complete, long_view, short_play
 
-FOLD = 1
+FOLD = 2
 """Counts the changes of what a record does to a state; snapshots of another number are no good."""
 DAY_S = 86_400.0
 SHORT_S = 2 * 3_600.0
@@ -52,6 +52,17 @@ STRENGTHS: Mapping[str, float] = {
 }  # fmt: skip
 """How much an event says about what its viewer likes; a view is weighed by how it was watched."""
 COMPLETED, LOOPED, LONG_VIEWED, SHORT_PLAYED = 1.0, 1.5, 1.0, -0.5
+LOOKED_UP = 1.5
+"""Times as much a watch says of liking where he found the video by a search: he asked for it."""
+PAUSED = 0.25
+"""A pause: he looks closely, or was called away. It says something of creator, sound and category, once a video and
+session, and is too little to say what he likes to watch."""
+SEARCHED, SEARCHED_MOST = 0.5, 1.0
+"""What a search adds to the liking of what it names, and how far searching alone can take that."""
+HASHTAG_MOST = 2_000
+"""A hashtag of more videos is of everything, and would be slow to read."""
+ON_SCREEN = ("impression", "view", "skip", "scroll")
+"""Kinds that say that a video was on the screen; several of one video in one session are one showing of it."""
 _COUNTED = {"like": LIKE, "share": SHARE, "follow": FOLLOW, "not_interested": NEGATIVE, "report": NEGATIVE}
 
 
@@ -154,7 +165,10 @@ class Viewer:
     session_place: int = 0
     """Videos that came on the screen in this session."""
     session_served: list[int] = field(default_factory=list)
+    session_paused: list[int] = field(default_factory=list)
     skips_in_a_row: int = 0
+    left: int = UNKNOWN
+    """Place of the video that he left last in this session: what else is told of leaving it is no second skip."""
     day: int = 0
     """Of the newest record, since 1970."""
     day_records: int = 0
@@ -225,6 +239,8 @@ class Viewer:
             return []
         if record.kind == "dial":
             self._turn(record)
+        elif record.kind == "search":
+            self._seek(record, catalogue)
         elif record.kind in ("follow", "unfollow", "block", "unblock"):
             self._relate(record, place, catalogue)
         return self._learn(record, place, catalogue) if place >= 0 else []
@@ -236,31 +252,49 @@ class Viewer:
         self.day_records += 1
 
     def _begin_session(self, record: Event | Impression) -> None:
-        # What comes late from an earlier session, or from another device, does not begin one.
-        told = record.session_id not in ("", self.session_id) and record.time_s >= self.session_start_s
+        """Where the app says so: by a `session_id` that is not the current one, or by a `session` event without any.
+
+        What comes late from an earlier session, or from another device, does not begin one.
+        """
+        says_so = isinstance(record, Event) and record.kind == "session" and not record.session_id
+        told = (says_so or record.session_id not in ("", self.session_id)) and record.time_s >= self.session_start_s
         if told or (not record.session_id and record.time_s - self.last_s > SESSION_GAP_S) or not self.session_start_s:
             self.session_id, self.session_start_s = record.session_id, record.time_s
-            self.session_place, self.skips_in_a_row, self.session_served = 0, 0, []
+            self.session_place, self.skips_in_a_row, self.left = 0, 0, UNKNOWN
+            self.session_served, self.session_paused = [], []
 
     def _learn(self, event: Event, place: int, catalogue: Catalogue) -> list[Counted]:
         """What was done with a video: seen, liked or not, and what its counts hear of it."""
         signals = self._signals(event, place, float(catalogue.duration_s[place]))
-        if event.kind in ("impression", "view", "skip"):
-            if place not in self.seen:
-                self.session_place += 1
+        shown = 0.0
+        if event.kind in ON_SCREEN:
+            shown = float(self.seen.get(place, -1.0) < self.session_start_s)
+            self.session_place += place not in self.seen
             _move_last(self.seen, place, max(event.time_s, self.seen.get(place, 0.0)), SEEN)
         strength = self._strength(event, signals)
-        if event.kind in ("view", "skip"):
-            self.skips_in_a_row = self.skips_in_a_row + 1 if strength < 0 else 0
+        if event.kind in ("view", "skip", "scroll"):
+            self._leave(place, stayed=event.kind == "view" and strength >= 0)
         if event.kind in ("not_interested", "report"):
             _move_last(self.hidden, place, event.time_s, HIDDEN)
-        shown = float(event.kind == "view" or (event.kind == "impression" and place not in self.counted))
+        if event.kind == "pause" and place not in self.session_paused:
+            self.session_paused = [*self.session_paused, place][-RECENT:]
+            self._value(place, PAUSED, 0.0, event.time_s, catalogue)
         if strength or shown:
-            self._like(place, strength, shown, event.time_s, catalogue)
+            self._value(place, strength, shown, event.time_s, catalogue)
+        if strength:
+            self._like(place, strength, event.time_s, catalogue)
         return list(self._count(event, place, signals))
 
+    def _leave(self, place: int, *, stayed: bool) -> None:
+        """A scroll tells only that he left: a skip, unless a view tells how long he stayed, before it or after."""
+        if stayed:
+            self.skips_in_a_row = 0
+        elif place != self.left:
+            self.skips_in_a_row += 1
+        self.left = place
+
     def _signals(self, event: Event, place: int, duration_s: float) -> list[int]:
-        signals = [IMPRESSION] if event.kind in ("impression", "view", "skip") else []
+        signals = [IMPRESSION] if event.kind in ON_SCREEN else []
         if event.kind in ("view", "skip") and duration_s > 0:
             if event.kind == "view" and long_view(event.watch_s, duration_s):
                 signals.append(LONG_VIEW)
@@ -277,9 +311,10 @@ class Viewer:
             return STRENGTHS.get(event.kind, 0.0)
         if NEGATIVE in signals:
             return SHORT_PLAYED
+        by = LOOKED_UP if event.surface == "search" else 1.0
         if COMPLETE in signals:
-            return LOOPED if event.loops else COMPLETED
-        return LONG_VIEWED if LONG_VIEW in signals else 0.0
+            return by * (LOOPED if event.loops else COMPLETED)
+        return by * LONG_VIEWED if LONG_VIEW in signals else 0.0
 
     def _count(self, event: Event, place: int, signals: Sequence[int]) -> Iterator[Counted]:
         """Only what was put before him counts, and each signal once: one account cannot push a video."""
@@ -301,7 +336,8 @@ class Viewer:
                 yield Counted(signal, place, event.time_s, segment)
         _move_last(self.counted, place, bits, SEEN)
 
-    def _like(self, place: int, strength: float, shown: float, time_s: float, catalogue: Catalogue) -> None:
+    def _value(self, place: int, strength: float, shown: float, time_s: float, catalogue: Catalogue) -> None:
+        """What a video says of its creator, sound and category."""
         for kept, code in (
             (self.creators, int(catalogue.creator[place])),
             (self.sounds, int(catalogue.sound[place])),
@@ -311,8 +347,9 @@ class Viewer:
                 affinity = kept.get(code) or Affinity(time_s=time_s)
                 affinity.add(time_s, strength, shown)
                 _move_last(kept, code, affinity, AFFINITIES)
-        if not strength:
-            return
+
+    def _like(self, place: int, strength: float, time_s: float, catalogue: Catalogue) -> None:
+        """What a video says of his interests."""
         vector = catalogue.vectors[place]
         before = max((one.time_s for one in self.recent[-1:]), default=time_s)
         newest = max(before, time_s)
@@ -322,6 +359,25 @@ class Viewer:
         del self.recent[:-RECENT]
         if strength >= INTERESTED_AT:
             self._join(place, vector, strength, time_s)
+
+    def _seek(self, event: Event, catalogue: Catalogue) -> None:
+        """A search whose `query` is a creator's id, a category, or a hashtag that is mostly of one: he likes it a bit.
+
+        Any other query says nothing here but that he was there: what he finds by it and watches does.
+        """
+        said = event.extra.get("query")
+        query = said.strip() if isinstance(said, str) else ""
+        word = query.removeprefix("#").casefold()
+        creator = catalogue.codes["creator"].find(query.removeprefix("@"))
+        category = catalogue.codes["category"].find(word)
+        if creator == UNKNOWN and category == UNKNOWN:
+            category = _category_of(catalogue.of_hashtag.get(word, ()), catalogue)
+        for kept, code in ((self.creators, creator), (self.by_category, category)):
+            if code != UNKNOWN:
+                affinity = kept.get(code) or Affinity(time_s=event.time_s)
+                more = SEARCHED_MOST - affinity.faded(event.time_s)[0]
+                affinity.add(event.time_s, min(SEARCHED, max(more, 0.0)), 0.0)
+                _move_last(kept, code, affinity, AFFINITIES)
 
     def _join(self, place: int, vector: NDArray[np.float32], strength: float, time_s: float) -> None:
         """Let a liked video move the interest that it belongs to, or found one."""
@@ -386,7 +442,8 @@ class Viewer:
         """A snapshot that names ids, and so is good for any process. Equal states give equal bytes."""
         listed = [place for name in _BY_VIDEO for place in getattr(self, name)]
         listed += [place for places in self.exemplars for place in places] + [one.place for one in self.recent]
-        at = {place: i for i, place in enumerate(dict.fromkeys([*listed, *self.session_served]))}
+        listed += [*self.session_served, *self.session_paused, *([self.left] if self.left >= 0 else [])]
+        at = {place: i for i, place in enumerate(dict.fromkeys(listed))}
         creators = catalogue.codes["creator"].names
         body = {
             "fold": [FOLD, catalogue.space], "viewer_id": self.viewer_id, "seq": self.seq, "records": self.records,
@@ -398,8 +455,10 @@ class Viewer:
             "sounds": _told(self.sounds, catalogue.codes["sound"].names),
             "by_category": _told(self.by_category, catalogue.categories),
             "session": [self.session_id, self.session_start_s, self.session_place, self.skips_in_a_row],
-            "days": [self.day, self.day_records, self.busiest],
             "session_served": [at[place] for place in self.session_served],
+            "session_paused": [at[place] for place in self.session_paused],
+            "left": at.get(self.left, UNKNOWN),
+            "days": [self.day, self.day_records, self.busiest],
             "dials": [[one.explore, one.wanted] for one in (*self.undo, self.dials)],
             **{name: [[creators[code], what] for code, what in getattr(self, name).items()] for name in _BY_CREATOR},
         }  # fmt: skip
@@ -429,6 +488,8 @@ class Viewer:
         viewer.exemplars = [[places[at] for at in kept if places[at] >= 0] for kept in body["exemplars"]]
         viewer.recent = [Watched(places[at], by, time_s) for at, by, time_s in body["recent"] if places[at] >= 0]
         viewer.session_served = [places[at] for at in body["session_served"] if places[at] >= 0]
+        viewer.session_paused = [places[at] for at in body["session_paused"] if places[at] >= 0]
+        viewer.left = places[body["left"]] if body["left"] >= 0 else UNKNOWN
         for name in _BY_VIDEO:
             named = zip(tensors[f"{name}.at"].tolist(), tensors[name].tolist(), strict=True)
             setattr(viewer, name, {places[at]: what for at, what in named if places[at] >= 0})
@@ -453,6 +514,15 @@ _BY_CREATOR = ("follows", "blocked")
 
 def _told(kept: Mapping[int, Affinity], names: Sequence[str]) -> list[Any]:
     return [[names[code], [one.liked, one.disliked, one.shown, one.time_s]] for code, one in kept.items()]
+
+
+def _category_of(places: Sequence[int], catalogue: Catalogue) -> int:
+    """The category of more than half of some videos; `UNKNOWN`: there is none. The order of places is no matter."""
+    if not 0 < len(places) <= HASHTAG_MOST:
+        return UNKNOWN
+    counts = np.bincount(catalogue.category[places] + 1)  # the first: of no category
+    most = int(counts.argmax())
+    return most - 1 if 2 * counts[most] > len(places) else UNKNOWN
 
 
 def _move_last(kept: dict[int, Any], key: int, value: Any, bound: int) -> None:

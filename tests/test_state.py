@@ -26,6 +26,22 @@ def fold(records: list[Record], viewer: str = "ana") -> Viewer:
     return memory.viewer(viewer)
 
 
+def served(viewer: str, video: str, time_s: float) -> Impression:
+    """A place on a page of ours."""
+    return Impression(
+        impression_id=f"{viewer}-{video}-{time_s}",
+        slate_id="s",
+        viewer_id=viewer,
+        video_id=video,
+        time_s=time_s,
+        position=0,
+        source="popular",
+        slot="rank",
+        propensity=1.0,
+        score=0.5,
+    )
+
+
 # Counts --------------------------------------------------------------------------------------------------------------
 
 
@@ -155,6 +171,119 @@ def test_half_a_second_is_seen() -> None:
     assert viewer.skips_in_a_row == 1
 
 
+def of_creator(viewer: Viewer, name: str) -> tuple[float, float, float]:
+    """(liked, disliked, shown) as of his last record."""
+    return viewer.creators[CATALOGUE.codes["creator"].find(name)].faded(viewer.last_s)
+
+
+@pytest.mark.parametrize(
+    "kinds", [("scroll",), ("scroll", "skip"), ("skip", "scroll"), ("impression", "scroll", "skip")]
+)
+def test_however_leaving_is_told_it_is_one_showing_and_one_skip(kinds: tuple[str, ...]) -> None:
+    records: list[Record] = [served("ana", "t0-0", START_S)]
+    records += [event(kind, "ana", "t0-0", START_S + 1 + n) for n, kind in enumerate(kinds)]
+    memory = Memory(LogInMemory(records), CATALOGUE)
+    memory.catch_up()
+    viewer = memory.viewer("ana")
+    assert list(viewer.seen) == [0]
+    assert (viewer.session_place, viewer.skips_in_a_row) == (1, 1)
+    assert of_creator(viewer, "creator-0-0")[2] == pytest.approx(1)
+    assert memory.counts.video.at(np.array([0]), START_S)[0, IMPRESSION] == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("scroll_s", [5.0, 40.0])
+def test_a_scroll_away_from_what_was_watched_is_no_skip(scroll_s: float) -> None:
+    """Whichever comes first: the scroll, or the view that tells how long he had stayed."""
+    records: list[Record] = [event("skip", "ana", "t1-0", START_S), view("ana", "t0-0", START_S + 30)]
+    records += [event("scroll", "ana", "t0-0", START_S + scroll_s)]
+    viewer = fold(sorted(records, key=lambda one: one.time_s))
+    assert viewer.skips_in_a_row == 0
+    assert of_creator(viewer, "creator-0-0") == pytest.approx((1.0, 0.0, 1.0), abs=1e-3)
+
+
+def test_a_video_that_comes_again_in_another_session_is_shown_again() -> None:
+    records: list[Record] = [
+        event("scroll", "ana", "t0-0", START_S + n, session_id=session) for n, session in enumerate("aab")
+    ]
+    assert of_creator(fold(records), "creator-0-0")[2] == pytest.approx(2, abs=1e-3)
+
+
+def test_a_pause_says_a_little_once_a_session_and_nothing_of_interests() -> None:
+    records: list[Record] = [
+        event("pause", "ana", "t0-0", START_S + n, session_id=session) for n, session in enumerate("aaaab")
+    ]
+    viewer = fold(records)
+    assert of_creator(viewer, "creator-0-0") == pytest.approx((0.5, 0.0, 0.0), abs=1e-3)
+    assert (viewer.recent, viewer.seen, viewer.skips_in_a_row) == ([], {}, 0)
+    assert not viewer.short.any()
+
+
+@pytest.mark.parametrize(
+    ("query", "creator", "category"),
+    [
+        ("creator-3-1", "creator-3-1", None),
+        ("@creator-3-1", "creator-3-1", None),
+        (" Food ", None, "food"),
+        ("#FOOD", None, "food"),
+        ("#topic4", None, "sports"),
+        ("how to fold a shirt", None, None),
+        ("", None, None),
+        (["a", "list"], None, None),
+    ],
+)
+def test_a_search_for_something_known_is_a_little_liking(
+    query: object, creator: str | None, category: str | None
+) -> None:
+    viewer = fold([event("search", "ana", None, START_S, extra={"query": query})])
+    liked = {CATALOGUE.codes["creator"].name(code): one.liked for code, one in viewer.creators.items()}
+    assert liked == ({} if creator is None else {creator: 0.5})
+    liked = {CATALOGUE.codes["category"].name(code): one.liked for code, one in viewer.by_category.items()}
+    assert liked == ({} if category is None else {category: 0.5})
+    assert viewer.last_s == START_S
+
+
+def test_a_hundred_searches_are_no_more_than_two() -> None:
+    records: list[Record] = [event("search", "ana", None, START_S + n, extra={"query": "food"}) for n in range(100)]
+    viewer = fold(records)
+    assert viewer.by_category[3].faded(viewer.last_s)[0] == pytest.approx(1.0)
+    assert viewer.segment == len(CATALOGUE.categories)
+
+
+def test_a_hashtag_of_many_categories_names_none() -> None:
+    catalogue = catalogue_of(2)
+    catalogue.of_hashtag["fyp"] = list(range(24))
+    catalogue.of_hashtag["mostly"] = [0, 12, 1]  # two of category 0, one of category 1
+    found = {}
+    for word in ("fyp", "mostly"):
+        viewer = Viewer("ana", catalogue.dim, len(catalogue.categories))
+        viewer.apply(1, event("search", "ana", None, START_S, extra={"query": word}), catalogue)
+        found[word] = list(viewer.by_category)
+    assert found == {"fyp": [], "mostly": [0]}
+
+
+def test_what_was_searched_for_and_watched_says_more_and_counts_for_nothing() -> None:
+    records: list[Record] = [served("ana", "t0-0", START_S), view("ana", "t0-0", START_S + 1, surface="search")]
+    memory = Memory(LogInMemory(records), CATALOGUE)
+    memory.catch_up()
+    assert of_creator(memory.viewer("ana"), "creator-0-0") == pytest.approx((1.5, 0.0, 1.0))
+    assert memory.viewer("ana").weights.tolist() == [1.5]
+    assert not memory.counts.video.all(START_S).any()
+
+
+@pytest.mark.parametrize(
+    ("session_id", "time_s", "begins"),
+    [("", 100.0, True), ("b", 100.0, True), ("a", 100.0, False), ("b", -100.0, False)],
+)
+def test_a_session_begins_where_the_app_says_so(session_id: str, time_s: float, begins: bool) -> None:
+    records: list[Record] = [
+        event("skip", "ana", "t0-0", START_S, session_id="a"),
+        event("session", "ana", None, START_S + time_s, session_id=session_id),
+    ]
+    viewer = fold(records)
+    assert (viewer.session_place, viewer.skips_in_a_row) == ((0, 0) if begins else (1, 1))
+    assert viewer.session_start_s == START_S + (time_s if begins else 0)
+
+
 def test_a_dial_can_be_turned_back() -> None:
     def dial(action: str, target: object, n: int) -> Event:
         return event("dial", "ana", None, START_S + n, extra={"action": action, "target": target})
@@ -236,6 +365,10 @@ KINDS = (
     "unfollow",
     "not_interested",
     "replay",
+    "scroll",
+    "pause",
+    "search",
+    "session",
     "dial",
 )
 
@@ -244,22 +377,23 @@ KINDS = (
 def logs(draw: st.DrawFn) -> list[Record]:
     """Anything in any order, of three viewers, with videos that nobody knows and clocks that go wrong."""
     made: list[Record] = []
-    for n in range(draw(st.integers(1, 60))):
+    for _ in range(draw(st.integers(1, 60))):
         viewer = draw(st.sampled_from(["ana", "bo", "cy"]))
         video = draw(st.sampled_from(["t0-1", "t0-2", "t1-1", "t5-9", "t11-3", "nobody-knows"]))
         time_s = START_S + draw(st.floats(0, 90 * DAY_S))
         if draw(st.booleans()):
-            served = {"source": "popular", "slot": "rank", "propensity": 1.0, "score": 0.5, "position": 0}
-            made.append(
-                Impression(
-                    impression_id=str(n), slate_id="s", viewer_id=viewer, video_id=video, time_s=time_s, **served
-                )
-            )
+            made.append(served(viewer, video, time_s))
         else:
             kind = draw(st.sampled_from(KINDS))
-            extra = {"action": "explore", "target": draw(st.floats(0, 1))} if kind == "dial" else {}
+            extra: dict[str, object] = {}
+            if kind == "dial":
+                extra = {"action": "explore", "target": draw(st.floats(0, 1))}
+            if kind == "search":
+                extra = {"query": draw(st.sampled_from(["food", "#topic2", "creator-0-1", "anything"]))}
             watch_s, loops = draw(st.floats(0, 60)), draw(st.integers(0, 3))
-            made.append(event(kind, viewer, video, time_s, watch_s=watch_s, loops=loops, extra=extra))
+            surface, session_id = draw(st.sampled_from(["feed", "search"])), draw(st.sampled_from(["", "a", "b"]))
+            more = {"watch_s": watch_s, "loops": loops, "surface": surface, "session_id": session_id, "extra": extra}
+            made.append(event(kind, viewer, video, time_s, **more))
     return made
 
 
