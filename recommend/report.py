@@ -27,7 +27,7 @@ KINDS = {
 
 Value = float | int | str | Interval | None
 
-COLOURS = ("#3b82f6", "#e8790c", "#16a34a", "#d1478c", "#8b6fd6", "#0e9aa7")
+COLOURS = ("#3b82f6", "#e8790c", "#16a34a", "#d1478c", "#8b6fd6", "#0e9aa7", "#b58a00", "#dc4a4a")
 """Readable on white and on black alike."""
 LEFT, RIGHT, TOP, BOTTOM = 70.0, 670.0, 14.0, 240.0
 """Where the axes of lines and points are."""

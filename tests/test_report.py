@@ -160,6 +160,12 @@ def test_points_lie_where_their_figures_are() -> None:
     assert ">c</text>" in page
 
 
+def test_as_many_policies_as_are_simulated_have_colours_of_their_own() -> None:
+    points = Points(title="x", across="a", up="b", values={name: (n, n) for n, name in enumerate("abcdefgh")})
+    page = html("x", [Section(title="x", kind="simulated", plots=[points])], {}, now_s=NOW_S)
+    assert len(set(re.findall(r'<circle [^>]*fill="(#\w+)"', page))) == 8
+
+
 def test_nothing_to_show_is_a_page_too() -> None:
     plots = [
         Bars(title="b", unit="u", values={}),
