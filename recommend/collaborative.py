@@ -205,15 +205,3 @@ class Collaborative:
         rows = self._neighbours[row]
         found = self._places[rows[rows >= 0]]
         return np.asarray(found[found >= 0][:count], dtype=np.intp)
-
-    def similar(self, place: int, count: int) -> NDArray[np.intp]:
-        """The places whose factors have the highest cosine with this one's, best first."""
-        row = self._row_of.get(place)
-        if row is None:
-            return np.empty(0, np.intp)
-        lengths = np.maximum(np.linalg.norm(self._factors, axis=1), 1e-9)
-        likeness = self._factors @ self._factors[row] / lengths
-        likeness[self._places < 0] = -np.inf
-        likeness[row] = -np.inf
-        order = np.argsort(-likeness, kind="stable")[:count]
-        return np.asarray(self._places[order[np.isfinite(likeness[order])]], dtype=np.intp)

@@ -127,22 +127,6 @@ def uniform_places(
     return [(int(place), Choice(index=int(rng.integers(eligible)), propensity=1 / eligible)) for place in places]
 
 
-def lifted(scores: Floats, position: int) -> float:
-    """Return the score that puts a candidate at `position` of what is ranked by `scores`, and nothing else above it.
-
-    Args:
-        scores: (n,) of the ranked, in descending order. Beyond its end: below the last.
-
-    >>> lifted(np.array([0.9, 0.5, 0.4]), 1) > 0.5, lifted(np.array([0.9, 0.5, 0.4]), 1) < 0.9
-    (True, True)
-    """
-    if not len(scores):
-        return 0.0
-    if position >= len(scores):
-        return float(np.nextafter(scores[-1], -np.inf))
-    return float(np.nextafter(scores[position], np.inf))
-
-
 # Adjacent but distinct ------------------------------------------------------------------------------------------------
 
 
@@ -461,25 +445,7 @@ class Standing:
 def standing(
     base: Floats, before: Floats, *, shown: Floats, long: Floats, spent: Floats, age_s: Floats, mean: Floats
 ) -> Standing:
-    """From counts to posteriors, and to who still takes part. Arguments as of `pool_draws`."""
-    alpha, beta = posterior(expected_rates(base, before, shown, long), shown, long)
-    return Standing(alpha=alpha, beta=beta, share=shares(above(alpha, beta, mean[None, :]), shown, spent, age_s))
-
-
-def pool_draws(
-    base: Floats,
-    before: Floats,
-    *,
-    shown: Floats,
-    long: Floats,
-    spent: Floats,
-    age_s: Floats,
-    mean: Floats,
-    segment: int,
-    rng: np.random.Generator,
-    count: int = DRAWS,
-) -> Draws:
-    """From counts to draws in one call: what a feed needs of the pool for the viewers of one segment.
+    """From counts to posteriors, and to who still takes part.
 
     Args:
         base: (n, S) base rates of each video's category.
@@ -488,8 +454,8 @@ def pool_draws(
         spent, age_s: (n,) impressions in fresh slots so far, seconds since the upload.
         mean: (S,) share of long views of each segment in all.
     """
-    found = standing(base, before, shown=shown, long=long, spent=spent, age_s=age_s, mean=mean)
-    return joint_draws(found.alpha[:, segment], found.beta[:, segment], found.share[:, segment], rng, count=count)
+    alpha, beta = posterior(expected_rates(base, before, shown, long), shown, long)
+    return Standing(alpha=alpha, beta=beta, share=shares(above(alpha, beta, mean[None, :]), shown, spent, age_s))
 
 
 def chances(draws: Draws, eligible: Bools, *, floor: float = FLOOR) -> Floats:

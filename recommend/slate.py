@@ -157,23 +157,6 @@ def _median(values: NDArray[np.float64]) -> float:
     return float(ordered[(len(values) - 1) // 2] + ordered[len(values) // 2]) / 2
 
 
-def proven(
-    successes: NDArray[np.float64], trials: NDArray[np.float64], *, mean: float, strength: float = 30.0, z: float = 1.28
-) -> NDArray[np.float64]:
-    """Return the quality that each video has shown, (n,): what its success rate exceeds with nine chances in ten.
-
-    The mean less `z` standard deviations of a Beta posterior whose prior is worth `strength` trials: a few lucky
-    views prove nothing.
-
-    Args:
-        successes: (n,), of `trials`.
-        mean: success rate of all videos, 0 < mean < 1.
-    """
-    a, b = strength * mean + successes, strength * (1 - mean) + trials - successes
-    rate = a / (a + b)
-    return np.asarray(rate - z * np.sqrt(rate * (1 - rate) / (a + b + 1)))
-
-
 class _Page:
     """A page that is being filled: the Cholesky rows of what is chosen, and what the caps have counted.
 

@@ -48,9 +48,9 @@ def test_whoever_watches_one_topic_is_given_more_of_it(trained: Trained) -> None
 def test_what_is_watched_together_stands_beside_each_other(trained: Trained) -> None:
     model = Collaborative(trained, CATALOGUE)
     place = CATALOGUE.place_of("t1-3")
-    for found in (model.beside(place, 5), model.similar(place, 5)):
-        assert [topic(one) for one in found] == ["t1"] * 5
-        assert place not in found
+    found = model.beside(place, 5)
+    assert [topic(one) for one in found] == ["t1"] * 5
+    assert place not in found
 
 
 def test_folding_in_solves_what_training_solves() -> None:
@@ -95,7 +95,7 @@ def test_videos_that_nobody_took_to_and_strangers_have_no_factors(trained: Train
     assert not model.vectors(np.array([fresh, -1])).any()
     assert not len(model.nearest([fresh, -1], [1.0, 1.0], 5))
     assert not len(model.beside(fresh, 5))
-    assert not len(model.similar(-1, 5))
+    assert not len(model.beside(-1, 5))
 
 
 def test_nothing_watched_makes_a_model_that_names_nothing() -> None:

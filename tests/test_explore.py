@@ -60,13 +60,6 @@ def test_the_fair_die_fills_two_places_in_a_thousand_each_candidate_alike() -> N
     assert explore.uniform_places(20, 0, rng) == []
 
 
-def test_a_lifted_video_stands_at_its_place_and_nothing_moves_above_it() -> None:
-    scores = np.array([0.9, 0.5, 0.5, 0.1])
-    for position, above in ((0, 0), (1, 1), (3, 3), (9, 4)):
-        assert int((scores > explore.lifted(scores, position)).sum()) == above
-    assert explore.lifted(np.zeros(0), 3) == 0.0
-
-
 # Adjacent but distinct
 
 
@@ -304,10 +297,11 @@ def test_importance_weights_recover_every_videos_rate_from_what_was_drawn() -> N
 def test_from_counts_to_draws_the_promising_wins_the_stopped_and_the_old_take_no_part() -> None:
     shown = np.array([[20.0, 20.0], [40.0, 40.0], [0.0, 0.0], [0.0, 0.0]])
     long = np.array([[5.0, 7.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
-    draws = explore.pool_draws(
+    now = explore.standing(
         np.full((4, 2), 0.26), np.ones(4), shown=shown, long=long, spent=shown.sum(axis=1),
-        age_s=np.array([0.0, 0.0, 0.0, explore.NEW_S]), mean=np.full(2, 0.26), segment=1, rng=RNG(0),
+        age_s=np.array([0.0, 0.0, 0.0, explore.NEW_S]), mean=np.full(2, 0.26),
     )  # fmt: skip
+    draws = explore.joint_draws(now.alpha[:, 1], now.beta[:, 1], now.share[:, 1], RNG(0))
     assert draws.takes_part.tolist() == [True, False, True, False]
     found = explore.chances(draws, np.ones(4, dtype=np.bool_))
     assert found[0] > 0.5

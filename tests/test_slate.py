@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import replace
 from typing import Any
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from recommend.categories import CODES, OTHER
-from recommend.slate import CAPS, FIRST_PAGE, Served, Slate, SlateSettings, arrange, proven, robust_scores
+from recommend.slate import CAPS, FIRST_PAGE, Served, Slate, SlateSettings, arrange, robust_scores
 
 FREE = SlateSettings(near_identical=2.0, creator_cap=999, sound_cap=999, category_cap=999)
 """No cap at all."""
@@ -314,14 +313,6 @@ def test_a_new_viewer_sees_what_is_proven_and_of_several_kinds_but_nothing_poor_
     assert poor not in shown
     assert {good, fine} <= set(shown[:4].tolist())
     assert 7 <= (shown == fine).sum() <= 13
-
-
-def test_a_few_lucky_views_prove_nothing() -> None:
-    lucky, proved, fresh = proven(np.array([3.0, 600.0, 0.0]), np.array([3.0, 1000.0, 0.0]), mean=0.3)
-    assert proved > lucky > fresh
-    # Beta(609, 721): mean .4579, standard deviation sqrt(.4579 * .5421 / 1331) = .01366
-    one = proven(np.array([600.0]), np.array([1300.0]), mean=0.3)
-    assert one[0] == pytest.approx(609 / 1330 - 1.28 * math.sqrt(609 / 1330 * 721 / 1330 / 1331))
 
 
 @pytest.mark.parametrize(
