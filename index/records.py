@@ -301,6 +301,11 @@ EVENT_KINDS = (
 )
 """Everything that a viewer does is one of these; what he sets his feed to is a `dial`."""
 
+CATEGORIES = (
+    "dance", "comedy", "education", "food", "sports", "animals", "gaming", "news", "music", "beauty", "travel", "other",
+)  # fmt: skip
+"""Of content: what an upload may say in `extra["category"]`, and every video is one of for the feed."""
+
 SLOTS = ("rank", "explore", "fresh", "uniform")
 """Why a video has its place: its score, what is next to the viewer's interests, its first look, or a fair die."""
 

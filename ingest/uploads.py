@@ -28,7 +28,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from index.records import Failure, Upload
+from index.records import CATEGORIES, Failure, Upload
 from ingest.uris import UnsupportedUri, local_name
 
 SIDECAR_SUFFIXES = frozenset({".json", ".txt", ".srt", ".vtt"})
@@ -611,9 +611,44 @@ def _instant(value: Any) -> datetime:
 
 def _extra(fields: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        return {_writable(name): _plain(value) for name, value in fields.items() if name not in _COLUMNS}
+        extra = {_writable(name): _plain(value) for name, value in fields.items() if name not in _COLUMNS}
     except RecursionError as error:
         raise _Fault("manifest", "bad_extra", "wants columns that are not nested hundreds deep") from error
+    return {name: _FOR_FEEDS[name](value) if name in _FOR_FEEDS else value for name, value in extra.items()}
+
+
+def _category(value: Any) -> Any:
+    name = value.strip().casefold() if isinstance(value, str) else value
+    if name in ("", None) or name in CATEGORIES:
+        return name
+    raise _Fault("manifest", "bad_category", f"category wants one of {', '.join(CATEGORIES)}; got {_shown(value)}")
+
+
+def _sensitive(value: Any) -> Any:
+    said = _yes_or_no(value)
+    if isinstance(said, bool):
+        return said
+    raise _Fault("manifest", "bad_sensitive", f"sensitive wants true or false, got {_shown(value)}")
+
+
+def _flags(value: Any) -> Any:
+    """A name, names, or just whether: whatever is said, but `no`, keeps the video from every feed."""
+    said = _yes_or_no(value)
+    if isinstance(said, bool | str) or (isinstance(said, list) and all(isinstance(one, str) for one in said)):
+        return said
+    raise _Fault("manifest", "bad_flags", f"flags want a list of texts, a text, true or false, got {_shown(value)}")
+
+
+def _yes_or_no(value: Any) -> Any:
+    """A truth as it is written where everything is text or a number; what is none, as it came."""
+    if isinstance(value, str):
+        return _TRUTHS.get(value.strip().casefold(), value)
+    return bool(value) if value in (0, 1, None) else value
+
+
+_TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
+_FOR_FEEDS: Mapping[str, Callable[[Any], Any]] = {"category": _category, "flags": _flags, "sensitive": _sensitive}
+"""Further columns that the feed goes by, and so must be what it knows."""
 
 
 def _plain(value: Any) -> Any:

@@ -15,12 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.constants import class_names
+from index.records import CATEGORIES
 from recommend.category_words import HASHTAGS, PHRASES, SEEN
 
-CATEGORIES = (
-    "dance", "comedy", "education", "food", "sports", "animals", "gaming", "news", "music", "beauty", "travel", "other",
-)  # fmt: skip
-"""Every video is one of these; its code is the place in this tuple."""
+__all__ = ["CATEGORIES", "CODES", "OTHER", "Prototypes", "given"]
 
 CODES = {name: code for code, name in enumerate(CATEGORIES)}
 OTHER = CODES["other"]

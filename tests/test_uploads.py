@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from index.records import Failure
+from index.records import CATEGORIES, Failure
 from ingest.uploads import Source, discover, hashtags_in
 
 
@@ -42,6 +42,44 @@ def names(sources: list[Source]) -> list[str]:
 
 def reasons(failures: list[Failure]) -> list[tuple[str, str]]:
     return [(failure.step, failure.reason) for failure in failures]
+
+
+# What the feed goes by
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ({"category": " Food "}, {"category": "food"}),
+        ({"sensitive": "false", "flags": "no"}, {"sensitive": False, "flags": False}),
+        ({"sensitive": 1, "flags": ["violence"]}, {"sensitive": True, "flags": ["violence"]}),
+        ({"sensitive": True, "flags": "gore"}, {"sensitive": True, "flags": "gore"}),
+        ({"flags": []}, {"flags": []}),
+    ],
+)
+def test_what_the_feed_goes_by_is_kept_as_the_feed_reads_it(
+    here: Path, said: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    put("a.mp4")
+    put("list.jsonl", json.dumps({"uri": "a.mp4", **said}))
+    (source,), failures = found(manifest="list.jsonl")
+    assert source.extra == kept
+    assert not failures
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("category", "cooking"), ("category", 7), ("category", ["food"]), ("sensitive", "perhaps"), ("sensitive", [1]),
+     ("flags", 7), ("flags", {"a": 1}), ("flags", [1])],
+)  # fmt: skip
+def test_a_category_that_there_is_not_is_a_failure_that_names_what_came(here: Path, name: str, value: Any) -> None:
+    put("a.mp4")
+    put("list.jsonl", json.dumps({"uri": "a.mp4", name: value}))
+    sources, (failure,) = found(manifest="list.jsonl")
+    assert not sources
+    assert reasons([failure]) == [("manifest", f"bad_{name}")]
+    assert failure.detail.endswith(f"got {value!r}")
+    assert (name != "category") or all(one in failure.detail for one in CATEGORIES)
 
 
 # Paths

@@ -25,6 +25,7 @@ from starlette.testclient import TestClient
 from index.access import SCOPES, Access, Key
 from index.access import Refused as NoSuchKey
 from index.home import Home
+from index.records import CATEGORIES
 from ingest.erase import erase_due
 from ingest.samples import SampleClip
 from service.client import Client, Refused
@@ -387,6 +388,9 @@ def test_any_id_has_links_that_lead_to_it(own: Site, video_id: str) -> None:
         ({"uploaded_at": "yesterday"}, "bad_uploaded_at"),
         ({"colour": "red"}, "unknown_field"),
         ({"extra": "[1]"}, "bad_extra"),
+        ({"extra": '{"category": "cooking"}'}, "bad_category"),
+        ({"extra": '{"sensitive": "perhaps"}'}, "bad_sensitive"),
+        ({"extra": '{"flags": 7}'}, "bad_flags"),
         ({"extra": "[" * 60_000}, "bad_extra"),
         ({"video_id": "a/original"}, "bad_video_id"),
         ({"video_id": ".."}, "bad_video_id"),
@@ -395,6 +399,12 @@ def test_any_id_has_links_that_lead_to_it(own: Site, video_id: str) -> None:
 def test_what_is_said_of_an_upload_is_checked(site: Site, fields: dict[str, str], kind: str) -> None:
     answer = site.ask("POST", "/v1/uploads", files={"file": b"x"}, data=fields)
     assert (answer.status_code, answer.json()["type"]) == (422, f"urn:firstlook:{kind}"), answer.text
+
+
+def test_an_upload_of_an_unknown_category_is_told_of_all_there_are(site: Site) -> None:
+    extra = {"extra": json.dumps({"category": "cooking"})}
+    said = site.ask("POST", "/v1/uploads", files={"file": b"x"}, data=extra).json()["detail"]
+    assert said == f"category wants one of {', '.join(CATEGORIES)}; got 'cooking'"
 
 
 @pytest.mark.parametrize(
