@@ -106,6 +106,8 @@ def test_the_report_is_one_page_of_figures_that_say_what_they_are(home: Path, tm
     said = run("evaluate", "--report", str(tmp_path / "report.html"), home=home)
     assert "counted in the log" in said.output
     assert "Too little to say anything: 0 places of the fair die" in " ".join(said.output.split())
+    told = json.loads(run("evaluate", "--json", home=home).output, parse_constant=lambda odd: pytest.fail(odd))
+    assert {one["kind"] for one in told["sections"]} == {"log", "off_policy", "time_split"}
     html = (tmp_path / "report.html").read_text()
     assert "What was served" in html
     assert "counted in the log" in html
