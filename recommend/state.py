@@ -25,7 +25,7 @@ from recommend.catalogue import UNKNOWN, Catalogue
 from recommend.counts import COMPLETE, FOLLOW, IMPRESSION, LIKE, LONG_VIEW, NEGATIVE, SHARE, SIGNALS
 from recommend.labels import complete, long_view, short_play
 
-FOLD = 2
+FOLD = 3
 """Counts the changes of what a record does to a state; snapshots of another number are no good."""
 DAY_S = 86_400.0
 SHORT_S = 2 * 3_600.0
@@ -61,6 +61,13 @@ SEARCHED, SEARCHED_MOST = 0.5, 1.0
 """What a search adds to the liking of what it names, and how far searching alone can take that."""
 HASHTAG_MOST = 2_000
 """A hashtag of more videos is of everything, and would be slow to read."""
+TIRED_S = DAY_S
+"""Half-life of tiredness."""
+MAKES_UP_FOR = 3.0
+"""Servings that a long view makes up for: about so many are served for each (`counts.BASE_RATES`)."""
+PATIENCE_CREATOR, PATIENCE_SOUND, PATIENCE_CATEGORY = 4.0, 6.0, 24.0
+"""So many servings that came to nothing, and half of his interest in it is gone. A page of 20 has two of a creator or a
+sound at most, and eight of a category."""
 ON_SCREEN = ("impression", "view", "skip", "scroll")
 """Kinds that say that a video was on the screen; several of one video in one session are one showing of it."""
 _COUNTED = {"like": LIKE, "share": SHARE, "follow": FOLLOW, "not_interested": NEGATIVE, "report": NEGATIVE}
@@ -77,6 +84,8 @@ class Affinity:
     liked: float = 0.0
     disliked: float = 0.0
     shown: float = 0.0
+    tired: float = 0.0
+    """Servings that came to nothing; fades within days."""
     time_s: float = 0.0
 
     def faded(self, now_s: float) -> tuple[float, float, float]:
@@ -84,12 +93,18 @@ class Affinity:
         by = 2.0 ** -(max(now_s - self.time_s, 0.0) / LONG_S)
         return self.liked * by, self.disliked * by, self.shown * by
 
-    def add(self, time_s: float, strength: float, shown: float) -> None:
+    def tired_at(self, now_s: float) -> float:
+        return self.tired * 2.0 ** ((self.time_s - now_s) / TIRED_S) if now_s > self.time_s else self.tired
+
+    def add(self, time_s: float, strength: float, shown: float, served: float = 0.0) -> None:
         newest = max(self.time_s, time_s)
         before, late = self.faded(newest), 2.0 ** -((newest - time_s) / LONG_S)
+        made_up = MAKES_UP_FOR * min(max(strength, 0.0), 1.0)
+        tired = self.tired_at(newest) + (served - made_up) * 2.0 ** -((newest - time_s) / TIRED_S)
         self.liked = before[0] + max(strength, 0.0) * late
         self.disliked = before[1] + max(-strength, 0.0) * late
         self.shown = before[2] + shown * late
+        self.tired = max(tired, 0.0)
         self.time_s = newest
 
 
@@ -213,6 +228,27 @@ class Viewer:
         weights = self.weights * 2.0 ** -(np.maximum(now_s - self.centroid_times_s, 0) / LONG_S)
         return np.argsort(-weights, kind="stable")
 
+    def fatigue(
+        self, creators: NDArray[np.int32], sounds: NDArray[np.int32], categories: NDArray[np.int32], now_s: float
+    ) -> NDArray[np.float64]:
+        """How tired he is of some videos: what he was served of their creators, sounds and categories to no avail.
+
+        Args:
+            creators, sounds, categories: (m,) codes, `UNKNOWN` where there is none.
+
+        Returns:
+            (m,), 0 not at all, and then from half to half towards 1: after `PATIENCE_CREATOR` servings of a creator,
+            `PATIENCE_SOUND` of a sound or `PATIENCE_CATEGORY` of a category that he made nothing of 0.5, after twice
+            as many, or as many of two of them, 0.75. Half of the servings are forgotten in a day, and
+            `MAKES_UP_FOR` of them for each video that he likes.
+        """
+        halvings = (
+            _tired(self.creators, creators, now_s) / PATIENCE_CREATOR
+            + _tired(self.sounds, sounds, now_s) / PATIENCE_SOUND
+            + _tired(self.by_category, categories, now_s) / PATIENCE_CATEGORY
+        )
+        return np.asarray(1.0 - 2.0**-halvings)
+
     # Folding ---------------------------------------------------------------------------------------------------------
 
     def apply(self, seq: int, record: Event | Impression, catalogue: Catalogue) -> list[Counted]:
@@ -236,6 +272,7 @@ class Viewer:
                 _move_last(self.served, place, record.time_s, SERVED)
                 self.session_served.append(place)
                 del self.session_served[:-SERVED]
+                self._value(place, 0.0, 0.0, record.time_s, catalogue, served=1.0)
             return []
         if record.kind == "dial":
             self._turn(record)
@@ -336,7 +373,9 @@ class Viewer:
                 yield Counted(signal, place, event.time_s, segment)
         _move_last(self.counted, place, bits, SEEN)
 
-    def _value(self, place: int, strength: float, shown: float, time_s: float, catalogue: Catalogue) -> None:
+    def _value(
+        self, place: int, strength: float, shown: float, time_s: float, catalogue: Catalogue, *, served: float = 0.0
+    ) -> None:
         """What a video says of its creator, sound and category."""
         for kept, code in (
             (self.creators, int(catalogue.creator[place])),
@@ -345,7 +384,7 @@ class Viewer:
         ):
             if code != UNKNOWN:
                 affinity = kept.get(code) or Affinity(time_s=time_s)
-                affinity.add(time_s, strength, shown)
+                affinity.add(time_s, strength, shown, served)
                 _move_last(kept, code, affinity, AFFINITIES)
 
     def _like(self, place: int, strength: float, time_s: float, catalogue: Catalogue) -> None:
@@ -513,7 +552,14 @@ _BY_CREATOR = ("follows", "blocked")
 
 
 def _told(kept: Mapping[int, Affinity], names: Sequence[str]) -> list[Any]:
-    return [[names[code], [one.liked, one.disliked, one.shown, one.time_s]] for code, one in kept.items()]
+    return [[names[code], [one.liked, one.disliked, one.shown, one.tired, one.time_s]] for code, one in kept.items()]
+
+
+def _tired(kept: Mapping[int, Affinity], codes: NDArray[np.int32], now_s: float) -> NDArray[np.float64]:
+    """(m,) servings of each code that came to nothing, as they are at `now_s`."""
+    listed = codes.tolist()
+    tired = {code: kept[code].tired_at(now_s) for code in kept.keys() & listed}
+    return np.array([tired.get(code, 0.0) for code in listed])
 
 
 def _category_of(places: Sequence[int], catalogue: Catalogue) -> int:

@@ -284,6 +284,39 @@ def test_a_session_begins_where_the_app_says_so(session_id: str, time_s: float, 
     assert viewer.session_start_s == START_S + (time_s if begins else 0)
 
 
+def tired(viewer: Viewer, creator: str | None, sound: str | None, category: str | None, now_s: float) -> float:
+    named = zip(("creator", "sound", "category"), (creator, sound, category), strict=True)
+    codes = [np.array([CATALOGUE.codes[kind].find(name)], np.int32) for kind, name in named]
+    return float(viewer.fatigue(*codes, now_s)[0])
+
+
+def test_what_is_served_to_no_avail_tires_and_a_day_of_rest_helps() -> None:
+    """Eight videos of one creator within a minute: sounds 0, 2, 4, 1, 3, 0, … of the topic, all of one category."""
+    times = [START_S + n for n in range(8)]
+    viewer = fold([served("ana", f"t0-{n % 6 * 7}", at_s) for n, at_s in enumerate(times)])
+    now_s = viewer.last_s
+    assert tired(viewer, "creator-0-0", None, None, now_s) == pytest.approx(1 - 2**-2, abs=1e-3)
+    assert tired(viewer, "creator-0-0", None, None, now_s + DAY_S) == pytest.approx(1 - 2**-1, abs=1e-3)
+    assert tired(viewer, None, None, "dance", now_s) == pytest.approx(1 - 2 ** -(8 / 24), abs=1e-3)
+    assert tired(viewer, "creator-0-0", None, "dance", now_s) == pytest.approx(1 - 2 ** -(2 + 8 / 24), abs=1e-3)
+    assert tired(viewer, None, "sound-0-0", None, now_s) == pytest.approx(1 - 2 ** -(3 / 6), abs=1e-3)
+    assert tired(viewer, "creator-0-1", "sound-1-1", "food", now_s) == 0.0
+    assert tired(viewer, None, None, None, now_s) == 0.0
+
+
+def test_one_liking_makes_up_for_three_servings_and_never_for_what_comes() -> None:
+    records: list[Record] = [served("ana", f"t0-{7 * n}", START_S + n) for n in range(4)]
+    records += [view("ana", "t0-0", START_S + 4)]
+    assert tired(fold(records), "creator-0-0", None, None, START_S + 4) == pytest.approx(1 - 2**-0.25, abs=1e-3)
+    records += [event("like", "ana", "t0-0", START_S + 5), served("ana", "t0-28", START_S + 6)]
+    assert tired(fold(records), "creator-0-0", None, None, START_S + 6) == pytest.approx(1 - 2**-0.25, abs=1e-3)
+
+
+def test_skips_do_not_make_up_for_servings() -> None:
+    records: list[Record] = [served("ana", "t0-0", START_S), event("skip", "ana", "t0-0", START_S)]
+    assert tired(fold(records), "creator-0-0", None, None, START_S) == pytest.approx(1 - 2**-0.25)
+
+
 def test_a_dial_can_be_turned_back() -> None:
     def dial(action: str, target: object, n: int) -> Event:
         return event("dial", "ana", None, START_S + n, extra={"action": action, "target": target})
