@@ -460,6 +460,11 @@ class Snapshot:
         for some in _pieces(video_ids, IDS_PER_QUERY):
             yield from self.dataset.to_table(columns=list(columns), filter=_any_of(some)).to_pylist()
 
+    def tables_of(self, video_ids: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:
+        """`rows_of`, as they are stored: for columns of vectors."""
+        for some in _pieces(video_ids, IDS_PER_QUERY):
+            yield self.dataset.to_table(columns=list(columns), filter=_any_of(some))
+
     def words_at(self, row_ids: NDArray[np.uint64]) -> list[tuple[int, str]]:
         """(row id, words) of these rows."""
         if not len(row_ids):

@@ -192,6 +192,27 @@ class Catalogue:
                 self._put(entry)
             self.version += 1
 
+    def has(self, entry: Entry) -> bool:
+        """Whether all of it is known already: files of a table are rewritten without a change of what is in them."""
+        place = self.place_of(entry.video_id)
+        if place == UNKNOWN:
+            return False
+        columns, codes = self._columns, self.codes
+        return bool(
+            np.array_equal(columns.vectors[place], entry.vector / float(np.linalg.norm(entry.vector)))
+            and columns.creator[place] == codes["creator"].find(entry.creator_id)
+            and columns.sound[place] == codes["sound"].find(entry.sound_id)
+            and columns.category[place] == codes["category"].find(entry.category)
+            and columns.language[place] == codes["language"].find(entry.language)
+            and abs(columns.category_confidence[place] - entry.category_confidence) < 1e-4  # sums are of a batch
+            and columns.duration_s[place] == entry.duration_s
+            and columns.uploaded_s[place] == entry.uploaded_s
+            and columns.content[place] == self._content_of.get(entry.content_sha256 or entry.video_id, UNKNOWN)
+            and (columns.shown[place], columns.flagged[place], columns.sensitive[place])
+            == (entry.shown, entry.flagged, entry.sensitive)
+            and self.hashtags[place] == entry.hashtags
+        )
+
     def withdraw(self, video_ids: Iterable[str]) -> None:
         """Show these no more: erased, or private now. Their places stay theirs."""
         with self._lock:

@@ -48,10 +48,24 @@ def entries(
         prototypes: classify those whose caller names no category.
         registered_s: when the ledger heard of these videos, for those that do not say when they were uploaded.
     """
-    wanted = [*_COLUMNS, *(("text",) if "text" in snapshot.space.dims else ()), "fused"]
     for fragment in fragments:
-        for batch in fragment.batches(wanted, batch_rows=ROWS_AT_ONCE):
+        for batch in fragment.batches(_wanted(snapshot.space), batch_rows=ROWS_AT_ONCE):
             yield _entries(pa.Table.from_batches([batch]), snapshot.space, prototypes, registered_s)
+
+
+def entries_of(
+    video_ids: Sequence[str],
+    snapshot: Snapshot,
+    prototypes: Prototypes,
+    registered_s: Callable[[Sequence[str]], Mapping[str, float]],
+) -> Iterator[list[Entry]]:
+    """`entries` of these videos, as far as they have rows."""
+    for table in snapshot.tables_of(video_ids, _wanted(snapshot.space)):
+        yield _entries(table, snapshot.space, prototypes, registered_s)
+
+
+def _wanted(space: Space) -> list[str]:
+    return [*_COLUMNS, *(("text",) if "text" in space.dims else ()), "fused"]
 
 
 def _entries(

@@ -10,6 +10,7 @@ with Library.open("firstlook-data") as library:
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
@@ -21,11 +22,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy.exc import SQLAlchemyError
 
 from index.behaviour import digest
 from index.home import Home
 from index.records import Event, Impression, Space
-from index.table import VideoTable
+from index.table import TableUnreadable, VideoTable
 from recommend import appraise, load
 from recommend.boards import Boards, boards
 from recommend.catalogue import UNKNOWN, Catalogue
@@ -33,7 +35,7 @@ from recommend.categories import Prototypes
 from recommend.events import dial_fault
 from recommend.explore import Status
 from recommend.faults import TooLittle, UnknownDial
-from recommend.memory import Memory
+from recommend.memory import READ_AT_ONCE, Memory
 from recommend.models import Models, fit_content, write_content
 from recommend.pipeline import Context, Known, Page, feed, why_not
 from recommend.pool import Pool, pool
@@ -42,12 +44,15 @@ from recommend.state import Dials
 from recommend.train import Training, held_out, train, whole
 from recommend.why import Strongest, page_notes, why_served
 
+_log = logging.getLogger("firstlook.feed")
 BOARDS_S = 60.0
 """So old may lists be that are the same for everybody."""
 KEPT_EVERY = 200_000
 """Records after which counts are kept: so many are folded again at most by whoever starts after a crash."""
 CATALOGUE_S = 5.0
-"""So often is the table asked whether there is something new."""
+"""So often is the table asked whether there is something new, beside the pages."""
+PUT_AT_ONCE = 128
+"""Rows that the catalogue takes in while pages wait: some ms."""
 MODELS = "models"
 """Folder of the home with what `firstlook train` makes, by space."""
 MAKE_AGAIN = 3
@@ -87,12 +92,18 @@ class Recommender:
     ) -> None:
         self._home, self._space, self._clock = home, space, clock
         self.catalogue = load.empty(space)
-        self.memory = Memory(home.behaviour, self.catalogue, on_unknown=self.refresh)
+        self.memory = Memory(home.behaviour, self.catalogue, on_unknown=self._look_for_unknown)
         self._prototypes = Prototypes.of(encode)
         self._table: VideoTable = home.table(space)
         self._lock = threading.RLock()
         self._turns = _Turns()
+        self._refreshing = threading.Lock()
+        """Is taken before `_lock`, and never while that is held."""
         self._fragments: set[str] = set()
+        self._missing: tuple[int, set[str]] = (-1, set())
+        """Version of the table, and the videos that are named in the log and have no row in it."""
+        self._looker: threading.Thread | None = None
+        self._ends = threading.Event()
         self._looked_s = -np.inf
         self._erased = home.behaviour.last_seq()  # who was erased before is in no state of ours
         self._lists: tuple[Boards, Pool] | None = None
@@ -107,6 +118,9 @@ class Recommender:
 
     def close(self) -> None:
         """Keep what is known, so that the next start need not fold the whole log."""
+        self._ends.set()
+        if self._looker is not None:
+            self._looker.join()
         with self._lock:
             self._forget_erased()
             if self.memory.seq:
@@ -115,19 +129,57 @@ class Recommender:
     # What there is ---------------------------------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Take in the files of rows that are new in the table, and withdraw the videos whose rows are gone."""
-        with self._lock:
+        """Take in the files of rows that are new in the table, and withdraw the videos whose rows are gone.
+
+        A compaction writes all rows anew: they are read, and pages go on meanwhile with what is known.
+        """
+        with self._refreshing:
             self._looked_s = self._clock()
             snapshot = self._table.snapshot()
             fragments = {fragment.key: fragment for fragment in snapshot.fragments()}
             new = [fragment for key, fragment in fragments.items() if key not in self._fragments]
             for batch in load.entries(snapshot, new, self._prototypes, self._registered_s):
-                self.catalogue.put(batch)
+                changed = [entry for entry in batch if not self.catalogue.has(entry)]
+                for start in range(0, len(changed), PUT_AT_ONCE):
+                    with self._lock:
+                        self.catalogue.put(changed[start : start + PUT_AT_ONCE])
             if self._fragments - set(fragments):
-                there = set(snapshot.ids())
-                self.catalogue.withdraw(one for one in self.catalogue.video_ids if one not in there)
+                there, shown = set(snapshot.ids()), self.catalogue.shown
+                ids = self.catalogue.video_ids[: len(shown)]
+                gone = [one for one, is_shown in zip(ids, shown.tolist(), strict=True) if is_shown and one not in there]
+                if gone:
+                    with self._lock:
+                        self.catalogue.withdraw(gone)
             self._fragments = set(fragments)
+        with self._lock:
             self._forget_erased()
+
+    def keep_up(self) -> None:
+        """Look for what is new every few seconds from here on, beside the pages, until this is closed."""
+        with self._lock:
+            is_running = self._looker is not None and self._looker.is_alive()
+            if not is_running and not self._ends.is_set():
+                self._looker = threading.Thread(target=self._look_on, name="catalogue", daemon=True)
+                self._looker.start()
+
+    def _look_on(self) -> None:
+        while not self._ends.wait(CATALOGUE_S):
+            try:
+                self.refresh()
+            except (OSError, TableUnreadable, SQLAlchemyError) as error:
+                _log.warning("the catalogue stays as it was: %s", error)
+
+    def _look_for_unknown(self) -> None:
+        """Take in the videos that the next records name and the catalogue lacks, by their ids: a page waits for it."""
+        next_ones = self._home.behaviour.after(self.memory.seq, READ_AT_ONCE)
+        unknown = {one.video_id for _, one in next_ones if one.video_id and self.catalogue.place_of(one.video_id) < 0}
+        snapshot = self._table.snapshot()
+        if self._missing[0] != snapshot.version:
+            self._missing = snapshot.version, set()
+        asked = sorted(unknown - self._missing[1])
+        for batch in load.entries_of(asked, snapshot, self._prototypes, self._registered_s):
+            self.catalogue.put(batch)
+        self._missing[1].update(one for one in asked if self.catalogue.place_of(one) == UNKNOWN)
 
     def _registered_s(self, video_ids: Sequence[str]) -> Mapping[str, float]:
         return self._home.ledger.registered_s(video_ids)
@@ -142,7 +194,7 @@ class Recommender:
         with self._lock:
             now_s = self._clock() if now_s is None else now_s
             if abs(self._clock() - self._looked_s) > CATALOGUE_S:
-                self.refresh()
+                self.keep_up()
             self._forget_erased()
             self.memory.catch_up(until)
             if self.memory.seq - self._kept_seq >= KEPT_EVERY:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,6 +17,8 @@ from bench import stubs
 from index.home import Home
 from index.records import Event, Impression
 from ingest.fuse import fuse
+from recommend import load
+from recommend.catalogue import Entry
 from recommend.categories import CATEGORIES
 from recommend.faults import UnknownDial
 from service.recommender import Recommender
@@ -113,6 +116,41 @@ def test_erased_and_new_rows_are_noticed(home: Home) -> None:
     assert pages.why_not("v000000003", "ana").endswith("private_or_removed")
     assert pages.catalogue.video_ids[ROWS:] == [f"v{ROWS:09}"]
     assert pages.catalogue.shown[ROWS]
+
+
+def test_a_compaction_is_read_beside_the_pages_and_changes_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole table is written anew; whoever asks for a page meanwhile waits for none of it."""
+    monkeypatch.setattr("service.recommender.CATALOGUE_S", 0.0)
+    pages = recommender(home)
+    clock = Clock()
+    pages._clock = clock
+    for n in range(3):
+        made = list(stubs.stubs(ROWS + n, 1))
+        home.ledger.register([(upload, None) for upload, _ in made], stubs.SPACE.id)
+        home.table(stubs.SPACE).upsert(fuse(made, stubs.NoText(), stubs.SPACE))
+    pages.refresh()
+    pages.feed("ana", write_down=False)
+    version, reading, go_on = pages.catalogue.version, threading.Event(), threading.Event()
+    entries = load.entries
+
+    def slowly(*said: Any) -> Iterator[list[Entry]]:
+        reading.set()
+        assert go_on.wait(30)
+        yield from entries(*said)
+
+    monkeypatch.setattr("recommend.load.entries", slowly)
+    home.table(stubs.SPACE).erase(["v000000003"])  # rewrites what held it
+    clock.now_s += 60
+    pages.feed("ana", write_down=False)
+    assert reading.wait(30), "a page lets it begin"
+    assert len(pages.feed("bo", write_down=False).videos) == 20, "while the table is read"
+    assert pages.catalogue.version == version
+    go_on.set()
+    while pages.catalogue.shown[3]:
+        assert threading.Event().wait(0.01) is False
+    assert pages.catalogue.version == version + 1, "one video is gone, and no other row is taken in again"
+    pages.close()
+    assert not pages._looker.is_alive()  # type: ignore[union-attr]
 
 
 def test_what_is_done_with_a_video_of_this_moment_is_not_lost(home: Home) -> None:
