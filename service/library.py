@@ -60,6 +60,8 @@ if TYPE_CHECKING:
 PUBLIC = "public"
 KEPT_ROWS = 300_000
 """So many rows a server keeps in memory, a gigabyte at 512 dimensions; beyond, the index on the disk answers."""
+LOADED_S = 10.0
+"""So long closing waits for feeds that are being loaded."""
 DURATIONS_KEPT = 100_000
 """Lengths of so many videos are remembered, since nearly every event wants one."""
 WITHHELD_SPARE = 16
@@ -151,6 +153,10 @@ class EmptyLibrary(Exception):
     """Nothing was ever ingested."""
 
 
+class StillLoading(Exception):
+    """What makes feeds is not in memory yet."""
+
+
 class UnknownVideo(Exception):
     """An id that the library does not hold."""
 
@@ -196,6 +202,8 @@ class Library:
         self._kept_rows = 0
         self._durations: dict[str, float] = {}
         self._feeds: Recommender | None = None
+        self._making_feeds = threading.Lock()  # its own: loading a million videos takes a minute, and searches go on
+        self._loader: threading.Thread | None = None
         self._making = threading.RLock()  # models and pools are made once, whoever asks first
 
     @classmethod
@@ -232,6 +240,8 @@ class Library:
         return cls(opened, recipe_of(found[0]) if found else RECIPES[space], found[0] if found else None)
 
     def close(self) -> None:
+        if self._loader is not None:
+            self._loader.join(LOADED_S)
         if self._pool is not None:
             self._pool.close()
         if self._feeds is not None:
@@ -757,18 +767,50 @@ class Library:
             self._feeds.forget(viewer_id)
         return erased
 
-    def recommender(self) -> Recommender:
+    def recommender(self, wait_s: float | None = None) -> Recommender:
         """What makes feeds; loaded once, which takes a while: 50 µs a video.
+
+        Args:
+            wait_s: so long it is waited for while somebody else loads it; None: as long as it takes.
 
         Raises:
             EmptyLibrary: nothing was ever ingested, so there is nothing to recommend.
+            StillLoading: it is not there yet after `wait_s`.
         """
-        from service.recommender import Recommender  # imports what trains, which takes seconds
+        if self._feeds is not None:
+            return self._feeds
+        if not self._making_feeds.acquire(timeout=-1 if wait_s is None else wait_s):
+            raise StillLoading("feeds are being loaded")
+        try:
+            from service.recommender import Recommender  # imports what trains, which takes seconds
 
-        with self._making:
             if self._feeds is None:
                 self._feeds = Recommender(self._home, self.space, self._text().encode)
             return self._feeds
+        finally:
+            self._making_feeds.release()
+
+    def load_feeds(self, on_loaded: Callable[[], None] = lambda: None) -> threading.Thread:
+        """Load what makes feeds in the background, and keep it as the table is: for a server, which searches meanwhile.
+
+        Args:
+            on_loaded: is called when it is there.
+        """
+
+        def load() -> None:
+            self.recommender().keep_up()
+            on_loaded()
+
+        self._loader = threading.Thread(target=load, name="feeds", daemon=True)
+        self._loader.start()
+        return self._loader
+
+    @property
+    def feeds(self) -> str:
+        """`ok`: in memory; `loading`; or `none`: nobody has asked for one, and whoever does waits for it."""
+        if self._feeds is not None:
+            return "ok"
+        return "loading" if self._making_feeds.locked() or (self._loader and self._loader.is_alive()) else "none"
 
     def _known_durations(self, video_ids: Sequence[str]) -> dict[str, float | None]:
         """Length in seconds of those of these that there are; None: it is no row yet."""

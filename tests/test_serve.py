@@ -16,6 +16,8 @@ import psutil
 import pytest
 from served import Running, served
 
+from index.access import Access
+from index.home import Home
 from ingest.samples import SampleClip
 from service.client import Client
 from service.web.serve import check_reach
@@ -99,3 +101,19 @@ def test_clear_text_stays_on_this_machine(host: str) -> None:
     check_reach(host, behind_tls=True)
     for inside in ("127.0.0.1", "::1", "localhost"):
         check_reach(inside, behind_tls=False)
+
+
+@pytest.mark.timeout(180)
+def test_feeds_are_loaded_before_anybody_asks_for_one_where_somebody_may(drawn_home: Path, tmp_path: Path) -> None:
+    shutil.copytree(drawn_home, tmp_path / "home")
+    home = Home.open(tmp_path / "home")
+    key = Access(home.ledger).create(["feed"], viewer_id="ana")[1]
+    home.close()
+    with served(tmp_path / "home", "--no-ingest") as running:
+        deadline = time.monotonic() + 60
+        while httpx.get(f"{running.url}/readyz", timeout=60).json()["feed"] == "loading":
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert httpx.get(f"{running.url}/readyz", timeout=60).json()["feed"] == "ok"
+        page = httpx.get(f"{running.url}/v1/feed", headers={"Authorization": f"Bearer {key}"}, timeout=60)
+        assert len(page.json()["videos"]) > 5

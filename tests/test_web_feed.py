@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -158,6 +160,35 @@ def test_dials_are_turned_shown_and_taken_back(site: Site) -> None:
     assert undone.json()["wanted"] == {}
     wrong = site.ask("POST", "/v1/viewers/ana/dials", "ana", json={"action": "less", "target": "colour:red"})
     assert (wrong.status_code, wrong.json()["type"]) == (422, "urn:firstlook:unknown_dial")
+
+
+def test_while_feeds_are_loaded_a_page_is_asked_for_again_and_searches_go_on(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, may_load, loaded = site.library._feeds, threading.Event(), threading.Event()
+    assert made is not None
+    assert site.http.get("/readyz").json()["feed"] == "ok"
+
+    def slowly(*_: Any) -> Recommender:
+        assert may_load.wait(30)
+        return made
+
+    monkeypatch.setattr("service.recommender.Recommender", slowly)
+    monkeypatch.setattr("service.web.feed.WAIT_S", 0.05)
+    monkeypatch.setattr(site.library, "_text", lambda: SimpleNamespace(encode=encode))
+    site.library._feeds = None
+    assert site.http.get("/readyz").json()["feed"] == "none"
+    loader = site.library.load_feeds(loaded.set)
+    told = site.http.get("/readyz").json()
+    assert (told["ready"], told["feed"]) == (True, "loading")
+    answer = site.ask("GET", "/v1/feed", "ana")
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:firstlook:loading")
+    assert answer.headers["Retry-After"] == "5"
+    may_load.set()
+    loader.join(30)
+    assert loaded.is_set()
+    assert site.http.get("/readyz").json()["feed"] == "ok"
+    assert site.page()["videos"]
 
 
 def test_a_forgotten_viewer_begins_anew(site: Site) -> None:

@@ -568,7 +568,12 @@ class Ready(BaseModel):
     """Whether everything that an answer needs is there; ingest may be down, and answers go on."""
 
     model_config = _like(
-        ready=True, ledger="ok", rows=19, table="ok", ingest={"state": "working", "pid": 12888, "silent_s": 4.9}
+        ready=True,
+        ledger="ok",
+        rows=19,
+        table="ok",
+        feed="ok",
+        ingest={"state": "working", "pid": 12888, "silent_s": 4.9},
     )
 
     ready: bool
@@ -576,6 +581,8 @@ class Ready(BaseModel):
     """`ok`, or what kind of error it is."""
     rows: int | None = None
     table: str
+    feed: Literal["ok", "loading", "none"]
+    """`loading`: pages are answered 503 until it is `ok`; `none`: whoever asks for the first one waits for it."""
     ingest: dict[str, Any]
     """What the ingest worker said last: at least its `state`."""
 

@@ -12,13 +12,16 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from index.access import Key
 from recommend.faults import UnknownDial
 from service.cli_feed import page_json
-from service.library import EmptyLibrary
+from service.library import EmptyLibrary, StillLoading
 from service.web.bodies import ID_CHARS, TEXT, Dial, DialsBody, FeedWhy, FeedWhyNot, PageBody, PageWhy, VideoId
 from service.web.doors import Behind, Doors, as_json, only
 from service.web.problems import Problem, problems
 
 if TYPE_CHECKING:
     from service.recommender import Recommender
+
+WAIT_S = 2.0
+"""So long a page waits for feeds that are being loaded: longer, and those who wait keep searches from their threads."""
 
 router = APIRouter(tags=["feed"])
 ViewerId = Annotated[str, Path(min_length=1, max_length=200, pattern=f"^{ID_CHARS}+$", examples=["anna"])]
@@ -156,6 +159,8 @@ def _own(key: Key, viewer_id: str) -> str:
 
 def _recommender(behind: Doors) -> Recommender:
     try:
-        return behind.library.recommender()
+        return behind.library.recommender(WAIT_S)
     except EmptyLibrary as error:
         raise Problem(409, "empty", str(error)) from error
+    except StillLoading as error:
+        raise Problem(503, "loading", f"{error}; come again", headers={"Retry-After": "5"}) from error

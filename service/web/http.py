@@ -61,6 +61,12 @@ class Server(uvicorn.Server):
         loop.call_soon_threadsafe(lambda: loop.call_later(LINGER_S, end, sig, frame))
 
 
+def _freeze() -> None:
+    """What is loaded by now stays: looking through it again and again stops every answer for 110 ms."""
+    gc.collect()
+    gc.freeze()
+
+
 def main(arguments: list[str]) -> None:
     socket_fd, ready_fd, lifeline_fd = map(int, arguments[:3])
     asked = Asked.model_validate_json(arguments[5])
@@ -72,8 +78,9 @@ def main(arguments: list[str]) -> None:
     registry = CollectorRegistry()
     doors = Doors(library=library, access=Access(library.home.ledger), settings=asked.settings, registry=registry)
     meters = counting_with(Path(arguments[3]), arguments[4], registry)
-    gc.collect()
-    gc.freeze()  # what is loaded by now stays: looking through it again and again stops every answer for 110 ms
+    _freeze()
+    if any(key.revoked_s is None and {"feed", "feed:any"} & set(key.scopes) for key in doors.access.listed()):
+        library.load_feeds(_freeze)  # where nobody has a key for feeds, nobody is to pay for their memory
     draining = asyncio.Event()
     config = uvicorn.Config(
         create_app(doors, draining, meters),

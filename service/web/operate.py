@@ -34,7 +34,8 @@ async def healthz() -> dict[str, str]:
     responses={503: {"model": Ready, "description": "Something is not there."}},
 )
 def readyz(behind: Behind, response: Response) -> dict[str, Any]:
-    """Of the ingest worker too: without it nothing becomes searchable, but what is there is still found."""
+    """Of the ingest worker too: without it nothing becomes searchable, but what is there is still found. And of feeds,
+    which are loaded while searches are answered."""
     checks: dict[str, Any] = {}
     try:
         behind.home.ledger.pending(behind.space.id)
@@ -46,6 +47,7 @@ def readyz(behind: Behind, response: Response) -> dict[str, Any]:
         checks["table"] = "ok"
     except OSError as error:
         checks["table"] = f"{type(error).__name__}"
+    checks["feed"] = behind.library.feeds
     checks["ingest"] = worker.last_word(behind.home.folder, behind.clock())
     ready = checks["ledger"] == checks["table"] == "ok"
     response.status_code = 200 if ready else 503
