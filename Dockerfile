@@ -26,6 +26,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY encoders encoders
 COPY index index
 COPY ingest ingest
+COPY recommend recommend
 COPY service service
 RUN pip install --no-deps --no-build-isolation .
 

@@ -76,10 +76,12 @@ CONTEXT: Mapping[str, tuple[str, ...]] = {
 
 
 class Moment(Protocol):
-    """What is needed of a context: when the page is asked for."""
+    """What is needed of a context: when the page is asked for, and of which session."""
 
     @property
     def now_s(self) -> float: ...
+    @property
+    def session_id(self) -> str: ...
 
 
 def features(
@@ -93,7 +95,7 @@ def features(
     Returns:
         (m, F) in the order of `FEATURE_NAMES`, finite. A row does not depend on the others.
     """
-    now_s = context.now_s
+    now_s, viewer = context.now_s, viewer.in_session(context.session_id, context.now_s)
     found = np.zeros((len(places), len(FEATURE_NAMES)), np.float32)
     if not len(places):
         return found

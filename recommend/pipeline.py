@@ -46,6 +46,9 @@ DIALLED = 1.5
 """What a target that a viewer wants more of adds to relevance, and less of takes from it, in standard deviations among
 the candidates: it reorders, and filters nothing."""
 
+TIRED = 1.0
+"""What complete fatigue takes from relevance, in the same unit."""
+
 
 class Ranker(Protocol):
     """What is needed of `recommend/rank.py`."""
@@ -174,7 +177,7 @@ def feed(viewer: Viewer, known: Known, context: Context, *, k: int = 20) -> Page
     Args:
         k: places, >= 1. Fewer come only where there are no more videos that may be shown.
     """
-    rng = _rng(viewer, context)
+    rng, viewer = _rng(viewer, context), viewer.in_session(context.session_id, context.now_s)
     guarded = _guarded(viewer, known.catalogue)
     rules = rules_of(viewer, known.catalogue, context)
     candidates, filtered = _may_be_shown(viewer, known, context, rules, rng, k)
@@ -182,7 +185,7 @@ def feed(viewer: Viewer, known: Known, context: Context, *, k: int = 20) -> Page
     pruned = _pruned(candidates, looks, viewer, known)
     scored = known.ranker.score(viewer, pruned.places, known.catalogue, known.counts, context)
     looks = _explored(pruned, scored, looks, viewer, known, context, rng)
-    relevance = _dialled(scored.value, pruned.places, viewer, known)
+    relevance = _relevance(scored.value, pruned.places, viewer, known, context.now_s)
     bearable = _bearable(pruned, relevance, looks, viewer, known, k)
     held_back = len(pruned) - len(bearable)
     pruned, scored, relevance = pruned.take(bearable), scored.take(bearable), relevance[bearable]
@@ -225,7 +228,6 @@ def _rng(viewer: Viewer, context: Context) -> np.random.Generator:
 def rules_of(viewer: Viewer, catalogue: Catalogue, context: Context) -> Rules:
     """What may not be shown to a viewer now."""
     languages = [catalogue.codes["language"].find(name) for name in context.languages]
-    goes_on = not context.session_id or context.session_id == viewer.session_id
     return Rules.of(
         catalogue,
         now_s=context.now_s,
@@ -233,7 +235,7 @@ def rules_of(viewer: Viewer, catalogue: Catalogue, context: Context) -> Rules:
         own_creator=catalogue.codes["creator"].find(viewer.viewer_id),
         blocked_creators=viewer.blocked,
         hidden=viewer.hidden,
-        session=viewer.session_served if goes_on else (),
+        session=viewer.in_session(context.session_id, context.now_s).session_served,
         languages=languages or None,
     )
 
@@ -290,7 +292,7 @@ def _slot_places(viewer: Viewer, guarded: Guarded, rng: np.random.Generator, k: 
 def _first_looks(
     viewer: Viewer, known: Known, rules: Rules, slots: list[int], rng: np.random.Generator, k: int
 ) -> list[Look]:
-    """Fill the places of the fair die, and half of the slots with new videos; the rest is left to `explore`."""
+    """Fill the places of the fair die, and `FRESH_SHARE` of the slots with new videos; `explore` gets the others."""
     looks = [
         Look(position=place, slot="uniform", place=fair, propensity=propensity)
         for place, (fair, propensity) in _fair(known, rules, rng, k)
@@ -439,12 +441,17 @@ def _cheap(places: NDArray[np.intp], viewer: Viewer, known: Known) -> NDArray[np
     return np.asarray(quality * (1 + 2 * np.maximum(likeness, 0)), dtype=np.float32)
 
 
-def _dialled(value: NDArray[np.float64], places: NDArray[np.intp], viewer: Viewer, known: Known) -> NDArray[np.float64]:
-    """(m,) relevance: proven quality for somebody new, value for everybody else, moved by what he asked for."""
+def _relevance(
+    value: NDArray[np.float64], places: NDArray[np.intp], viewer: Viewer, known: Known, now_s: float
+) -> NDArray[np.float64]:
+    """(m,): proven quality for somebody new, value for everybody else; less where he is tired of it, and moved by what
+    he asked for."""
+    catalogue = known.catalogue
     worth = known.boards.proven_at(places).astype(np.float64) if viewer.is_new else value
-    relevance = slate.robust_scores(worth)
+    columns = catalogue.creator[places], catalogue.sound[places], catalogue.category[places]
+    relevance = slate.robust_scores(worth) - TIRED * viewer.fatigue(*columns, now_s)
     for target, way in viewer.dials.wanted.items():
-        relevance = relevance + DIALLED * way * _of_target(target, places, known.catalogue)
+        relevance = relevance + DIALLED * way * _of_target(target, places, catalogue)
     return relevance
 
 

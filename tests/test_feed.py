@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from index.records import Impression
 from recommend.catalogue import Catalogue, Entry
 from recommend.categories import CATEGORIES
 from recommend.pipeline import Context, Page, Scored, feed, why_not
@@ -184,6 +185,47 @@ def test_less_of_something_reorders_and_a_block_filters() -> None:
         event("block", "ana", None, START_S - 5 + n / 10, extra={"creator_id": f"creator-0-{n}"}) for n in range(7)
     ]
     assert not dances(*blocks)
+
+
+def test_what_was_served_to_no_avail_comes_later_and_what_he_watched_of_it_does_not() -> None:
+    """Two topics that he likes alike; of one he was served forty videos today, and something else after them."""
+    catalogue = catalogue_of(80)
+    likes = [view("ana", f"t{topic}-{n}", START_S - 7_200 + n * 60 + topic) for topic in (0, 3) for n in range(12)]
+
+    def served(topic: int, count: int, from_s: float) -> list[Record]:
+        return [
+            Impression(
+                impression_id=f"i{topic}-{n}", slate_id="s", viewer_id="ana", video_id=f"t{topic}-{n + 12}",
+                time_s=from_s + n, session_id="", position=n, source="interests", slot="rank", propensity=1.0,
+                score=0.0, reasons={},
+            )
+            for n in range(count)
+        ]  # fmt: skip
+
+    food, last = served(3, 40, START_S - 3_600), served(7, 20, START_S - 60)
+    watched = [view("ana", f"t3-{n + 12}", START_S - 3_000 + n) for n in range(20)]
+
+    def of_food(*records: Sequence[Record]) -> int:
+        context = Context(now_s=START_S, session_id="another")
+        page = page_of([record for part in records for record in part], catalogue, context=context)
+        return sum(one.startswith("t3-") for one in ids(page)[:10])
+
+    assert of_food(likes, food, last) < of_food(likes, last) <= of_food(likes, food, watched, last)
+
+
+def test_a_new_session_begins_at_its_first_place_wherever_the_last_one_ended() -> None:
+    skipped = [event("skip", "ana", f"t1-{n}", START_S - 90 + n, session_id="morning") for n in range(5)]
+    memory, _ = known_of([*LIKES_DANCE, *skipped], catalogue_of(20))
+    ana = memory.viewer("ana")
+    assert (ana.session_place, ana.skips_in_a_row) == (5, 5)
+
+    goes_on, begins = ana.in_session("morning", START_S), ana.in_session("evening", START_S)
+
+    assert goes_on is ana
+    assert (begins.session_place, begins.skips_in_a_row, begins.session_start_s) == (0, 0, START_S)
+    assert ana.in_session("", START_S).session_place == 5, "nobody says that another began"
+    assert ana.in_session("", START_S + 3_600).session_place == 0, "but an hour does"
+    assert (ana.session_id, ana.session_place) == ("morning", 5), "and he himself is as he was"
 
 
 def test_what_was_seen_long_ago_comes_back_before_the_page_is_short() -> None:
