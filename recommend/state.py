@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +26,7 @@ from recommend.catalogue import UNKNOWN, Catalogue
 from recommend.counts import COMPLETE, FOLLOW, IMPRESSION, LIKE, LONG_VIEW, NEGATIVE, SHARE, SIGNALS
 from recommend.labels import complete, long_view, short_play
 
-FOLD = 3
+FOLD = 4
 """Counts the changes of what a record does to a state; snapshots of another number are no good."""
 DAY_S = 86_400.0
 SHORT_S = 2 * 3_600.0
@@ -228,6 +229,21 @@ class Viewer:
         weights = self.weights * 2.0 ** -(np.maximum(now_s - self.centroid_times_s, 0) / LONG_S)
         return np.argsort(-weights, kind="stable")
 
+    def in_session(self, session_id: str, now_s: float) -> Viewer:
+        """Return him as a page of that session finds him: a new one is at its first place, wherever the last one ended.
+
+        Where the session goes on that is himself, else a copy to be read.
+
+        Args:
+            session_id: of the app; empty: it does not say, and a pause of `SESSION_GAP_S` begins another.
+        """
+        goes_on = session_id == self.session_id if session_id else now_s - self.last_s <= SESSION_GAP_S
+        if goes_on or not self.session_start_s:
+            return self
+        begun = copy(self)
+        begun._start_session(session_id, now_s)
+        return begun
+
     def fatigue(
         self, creators: NDArray[np.int32], sounds: NDArray[np.int32], categories: NDArray[np.int32], now_s: float
     ) -> NDArray[np.float64]:
@@ -296,9 +312,12 @@ class Viewer:
         says_so = isinstance(record, Event) and record.kind == "session" and not record.session_id
         told = (says_so or record.session_id not in ("", self.session_id)) and record.time_s >= self.session_start_s
         if told or (not record.session_id and record.time_s - self.last_s > SESSION_GAP_S) or not self.session_start_s:
-            self.session_id, self.session_start_s = record.session_id, record.time_s
-            self.session_place, self.skips_in_a_row, self.left = 0, 0, UNKNOWN
-            self.session_served, self.session_paused = [], []
+            self._start_session(record.session_id, record.time_s)
+
+    def _start_session(self, session_id: str, start_s: float) -> None:
+        self.session_id, self.session_start_s = session_id, start_s
+        self.session_place, self.skips_in_a_row, self.left = 0, 0, UNKNOWN
+        self.session_served, self.session_paused = [], []
 
     def _learn(self, event: Event, place: int, catalogue: Catalogue) -> list[Counted]:
         """What was done with a video: seen, liked or not, and what its counts hear of it."""
@@ -478,7 +497,11 @@ class Viewer:
     # Keeping ---------------------------------------------------------------------------------------------------------
 
     def to_bytes(self, catalogue: Catalogue) -> bytes:
-        """A snapshot that names ids, and so is good for any process. Equal states give equal bytes."""
+        """A snapshot that names ids, and so is good for any process. Equal states give equal bytes.
+
+        One safetensors file. What is names is JSON in the tensor `body`; numbers are tensors of their own, since JSON
+        takes longer over them than all the rest takes, and a page waits.
+        """
         listed = [place for name in _BY_VIDEO for place in getattr(self, name)]
         listed += [place for places in self.exemplars for place in places] + [one.place for one in self.recent]
         listed += [*self.session_served, *self.session_paused, *([self.left] if self.left >= 0 else [])]
@@ -489,10 +512,6 @@ class Viewer:
             "first_s": self.first_s, "last_s": self.last_s,
             "videos": [catalogue.video_ids[place] for place in at],
             "exemplars": [[at[place] for place in places] for places in self.exemplars],
-            "recent": [[at[one.place], one.strength, one.time_s] for one in self.recent],
-            "creators": _told(self.creators, creators),
-            "sounds": _told(self.sounds, catalogue.codes["sound"].names),
-            "by_category": _told(self.by_category, catalogue.categories),
             "session": [self.session_id, self.session_start_s, self.session_place, self.skips_in_a_row],
             "session_served": [at[place] for place in self.session_served],
             "session_paused": [at[place] for place in self.session_paused],
@@ -500,13 +519,20 @@ class Viewer:
             "days": [self.day, self.day_records, self.busiest],
             "dials": [[one.explore, one.wanted] for one in (*self.undo, self.dials)],
             **{name: [[creators[code], what] for code, what in getattr(self, name).items()] for name in _BY_CREATOR},
+            **{name: [catalogue.codes[of].names[code] for code in getattr(self, name)] for name, of in _VALUED.items()},
         }  # fmt: skip
         tensors = {name: getattr(self, name) for name in _TENSORS}
+        tensors["body"] = np.frombuffer(canonical_json(body).encode(), dtype=np.uint8)
         for name in _BY_VIDEO:
             kept = getattr(self, name)
             tensors[f"{name}.at"] = np.array([at[place] for place in kept], dtype=np.int32)
             tensors[name] = np.array(list(kept.values()), dtype=np.int64 if name in _BITS else np.float64)
-        return save_tensors(tensors, metadata={"viewer": canonical_json(body)})
+        for name in _VALUED:
+            tensors[name] = np.array(
+                [[one.liked, one.disliked, one.shown, one.tired, one.time_s] for one in getattr(self, name).values()]
+            ).reshape(-1, 5)
+        tensors["recent"] = np.array([[at[one.place], one.strength, one.time_s] for one in self.recent]).reshape(-1, 3)
+        return save_tensors(tensors)
 
     @classmethod
     def from_bytes(cls, data: bytes, catalogue: Catalogue) -> Viewer:
@@ -515,31 +541,33 @@ class Viewer:
         Raises:
             OtherFold: it was folded in another space, or by another version.
         """
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        body, tensors = json.loads(header["__metadata__"]["viewer"]), load_tensors(data)
+        tensors = load_tensors(data)
+        body: dict[str, Any] = json.loads(tensors["body"].tobytes()) if "body" in tensors else {"fold": "an older one"}
         if body["fold"] != [FOLD, catalogue.space]:
             raise OtherFold(f"a state of fold {FOLD} in {catalogue.space} is wanted, got {body['fold']}")
         viewer = cls(body["viewer_id"], catalogue.dim, len(catalogue.categories), body["seq"], body["records"])
         viewer.first_s, viewer.last_s = body["first_s"], body["last_s"]
         for name in _TENSORS:
             setattr(viewer, name, tensors[name].copy())
-        places = [catalogue.place_of(video_id) for video_id in body["videos"]]
+        places = list(map(catalogue.place_of, body["videos"]))
         viewer.exemplars = [[places[at] for at in kept if places[at] >= 0] for kept in body["exemplars"]]
-        viewer.recent = [Watched(places[at], by, time_s) for at, by, time_s in body["recent"] if places[at] >= 0]
+        recent = (Watched(places[int(at)], by, time_s) for at, by, time_s in tensors["recent"].tolist())
+        viewer.recent = [one for one in recent if one.place >= 0]
         viewer.session_served = [places[at] for at in body["session_served"] if places[at] >= 0]
         viewer.session_paused = [places[at] for at in body["session_paused"] if places[at] >= 0]
         viewer.left = places[body["left"]] if body["left"] >= 0 else UNKNOWN
         for name in _BY_VIDEO:
             named = zip(tensors[f"{name}.at"].tolist(), tensors[name].tolist(), strict=True)
             setattr(viewer, name, {places[at]: what for at, what in named if places[at] >= 0})
-        creator, sound = catalogue.codes["creator"].code, catalogue.codes["sound"].code
-        viewer.creators = {creator(name): Affinity(*numbers) for name, numbers in body["creators"]}
-        viewer.sounds = {sound(name): Affinity(*numbers) for name, numbers in body["sounds"]}
-        category = catalogue.codes["category"].find
-        viewer.by_category = {category(name): Affinity(*numbers) for name, numbers in body["by_category"]}
+        for name, of in _VALUED.items():
+            codes = catalogue.codes[of]
+            code = codes.find if of == "category" else codes.code  # of categories there are no more than there are
+            values = map(Affinity, *tensors[name].T.tolist())
+            setattr(viewer, name, dict(zip(map(code, body[name]), values, strict=True)))
         viewer.session_id, viewer.session_start_s, viewer.session_place, viewer.skips_in_a_row = body["session"]
         viewer.day, viewer.day_records, viewer.busiest = body["days"]
         *viewer.undo, viewer.dials = (Dials(explore, wanted) for explore, wanted in body["dials"])
+        creator = catalogue.codes["creator"].code
         for name in _BY_CREATOR:
             setattr(viewer, name, {creator(one): what for one, what in body[name]})
         return viewer
@@ -549,10 +577,8 @@ _TENSORS = ("short", "centroids", "weights", "centroid_times_s", "totals")
 _BY_VIDEO = ("seen", "counted", "served", "liked_s", "hidden")
 _BITS = ("counted",)
 _BY_CREATOR = ("follows", "blocked")
-
-
-def _told(kept: Mapping[int, Affinity], names: Sequence[str]) -> list[Any]:
-    return [[names[code], [one.liked, one.disliked, one.shown, one.tired, one.time_s]] for code, one in kept.items()]
+_VALUED = {"creators": "creator", "sounds": "sound", "by_category": "category"}
+"""What is kept as affinities, and the codes that they are kept by."""
 
 
 def _tired(kept: Mapping[int, Affinity], codes: NDArray[np.int32], now_s: float) -> NDArray[np.float64]:

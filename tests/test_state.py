@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save as save_tensors
 
 from index.records import Event, Impression
 from recommend.boards import boards
@@ -487,6 +488,11 @@ def test_a_snapshot_of_another_space_is_refused() -> None:
     other.space = "another"
     with pytest.raises(OtherFold, match="another"):
         Viewer.from_bytes(body, other)
+
+
+def test_a_snapshot_of_a_version_before_is_refused() -> None:
+    with pytest.raises(OtherFold, match="older"):
+        Viewer.from_bytes(save_tensors({"short": np.zeros(3, np.float32)}, metadata={"viewer": "{}"}), CATALOGUE)
 
 
 def _bytes(counts: Counts) -> list[bytes]:
