@@ -30,12 +30,13 @@ BASE_RATES = np.array([1.0, 0.31, 0.15, 0.017, 0.0008, 0.0014, 0.41])
 PRIOR_IMPRESSIONS = 500.0
 """So many impressions the base rates count for."""
 ACTIVITY_EDGES = tuple(sorted({round(2 ** (n / 2)) for n in range(40)}))
-"""Records a day, a factor of 1.4 from one to the next."""
+"""Records of a day or an hour, a factor of 1.4 from one to the next."""
 ACTIVITY_S = 3 * 86_400.0
 """Half-life of what is usual."""
 ACCOUNTS_MIN = 50.0
-USUAL_DEFAULT = 1_000.0
-"""Records a day that are nothing out of the way, as long as fewer accounts than `ACCOUNTS_MIN` say otherwise."""
+USUAL_DEFAULT, USUAL_HOUR_DEFAULT = 1_000.0, 500.0
+"""Records of a day and of an hour that are nothing out of the way, as long as fewer accounts than `ACCOUNTS_MIN` say
+otherwise."""
 _EDGE_AT = {records: edge for edge, records in enumerate(ACTIVITY_EDGES)}
 _MOVED_AT = 512
 """Halvings after which the landmark moves on; a double holds twice as many."""
@@ -132,6 +133,8 @@ class Counts:
         self.overall_by_segment = Fading(2 * segments, SLOW_S)
         self.activity = Fading(len(ACTIVITY_EDGES), ACTIVITY_S)
         """One row: accounts whose day has got as far as each edge, and not as far as the next."""
+        self.hour_activity = Fading(len(ACTIVITY_EDGES), ACTIVITY_S)
+        """The same of the busiest hour of their day."""
         self.first_looks = Fading(1, SLOW_S)
         """By video: places that were given to it as a new one."""
 
@@ -168,19 +171,19 @@ class Counts:
 
     def busier(self, day_records: int, time_s: float) -> None:
         """Count an account that has made so many records today, when that takes it past an edge."""
-        edge = _EDGE_AT.get(day_records)
-        if edge is not None:
-            self.activity.add(0, edge, time_s)
-            if edge:
-                self.activity.add(0, edge - 1, time_s, -1.0)
+        _pass_edge(self.activity, day_records, time_s)
+
+    def busier_hour(self, records: int, time_s: float) -> None:
+        """Count an account whose busiest hour today has come to so many records, when that takes it past an edge."""
+        _pass_edge(self.hour_activity, records, time_s)
 
     def usual(self, now_s: float) -> float:
         """Records that an account makes a day at most that is nothing out of the way: `trust` weighs by it."""
-        accounts = np.maximum(self.activity.all(now_s, 1)[0], 0)
-        if accounts.sum() < ACCOUNTS_MIN:
-            return USUAL_DEFAULT
-        edge = int(np.searchsorted(np.cumsum(accounts), USUAL_QUANTILE * accounts.sum()))
-        return float(ACTIVITY_EDGES[min(edge + 1, len(ACTIVITY_EDGES) - 1)])
+        return _usual(self.activity, USUAL_DEFAULT, now_s)
+
+    def usual_hour(self, now_s: float) -> float:
+        """The same of the busiest hour of a day."""
+        return _usual(self.hour_activity, USUAL_HOUR_DEFAULT, now_s)
 
     def rates(self, now_s: float) -> NDArray[np.float64]:
         """(signals,): what share of all impressions had each signal; `BASE_RATES` stand in for the first 500."""
@@ -189,3 +192,19 @@ class Counts:
 
     def tables(self) -> dict[str, Fading]:
         return {name: table for name, table in vars(self).items() if isinstance(table, Fading)}
+
+
+def _pass_edge(table: Fading, records: int, time_s: float) -> None:
+    edge = _EDGE_AT.get(records)
+    if edge is not None:
+        table.add(0, edge, time_s)
+        if edge:
+            table.add(0, edge - 1, time_s, -1.0)
+
+
+def _usual(table: Fading, default: float, now_s: float) -> float:
+    accounts = np.maximum(table.all(now_s, 1)[0], 0)
+    if accounts.sum() < ACCOUNTS_MIN:
+        return default
+    edge = int(np.searchsorted(np.cumsum(accounts), USUAL_QUANTILE * accounts.sum()))
+    return float(ACTIVITY_EDGES[min(edge + 1, len(ACTIVITY_EDGES) - 1)])

@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 from index.records import Event, Impression
 from recommend import trust
 from recommend.catalogue import UNKNOWN, Catalogue
-from recommend.counts import USUAL_DEFAULT, Counts
+from recommend.counts import USUAL_DEFAULT, USUAL_HOUR_DEFAULT, Counts
 from recommend.state import DAY_S, FOLD, Counted, OtherFold, Viewer
 
 VIEWERS = 4_096
@@ -68,8 +68,8 @@ class Memory:
         self.log, self.catalogue, self._on_unknown = log, catalogue, on_unknown
         self.counts = Counts(len(catalogue.categories) + 1)
         self.seq = 0
-        self.usual = USUAL_DEFAULT
-        """Records that an account makes a day at most that is nothing out of the way."""
+        self.usual, self.usual_hour = USUAL_DEFAULT, USUAL_HOUR_DEFAULT
+        """Records that an account makes at most, of a day and of an hour, that are nothing out of the way."""
         self._room = viewers
         self._held: OrderedDict[str, Viewer] = OrderedDict()
         self._kept_at: dict[str, int] = {}
@@ -100,13 +100,17 @@ class Memory:
         with self._lock:
             for seq, record in records:
                 viewer = self._viewer(record.viewer_id)
+                before = viewer.day, viewer.peak
                 signals = viewer.apply(seq, record, self.catalogue)
                 if viewer.first_s < viewer.day * DAY_S:  # a wave of new accounts has no say in what is usual
                     self.counts.busier(viewer.day_records, record.time_s)
+                    if (viewer.day, viewer.peak) != before:
+                        self.counts.busier_hour(viewer.peak, record.time_s)
                 if seq % USUAL_EVERY == 0:
                     self.usual = self.counts.usual(record.time_s)
+                    self.usual_hour = self.counts.usual_hour(record.time_s)
                 if signals:
-                    weight = float(trust.weights(np.array([viewer.activity]), self.usual)[0])
+                    weight = self.trust_in(viewer)
                     for counted in signals:
                         self._count(counted, weight)
                 place = self.catalogue.place_of(record.video_id)
@@ -118,6 +122,10 @@ class Memory:
         """One viewer as of `seq`; somebody who was never here is a new one."""
         with self._lock:
             return self._viewer(viewer_id)
+
+    def trust_in(self, viewer: Viewer) -> float:
+        """What this viewer's word counts for now, 0 .. 1, by what is usual now."""
+        return trust.weight(viewer.hour_activity, viewer.activity, self.usual_hour, self.usual)
 
     def held(self) -> list[str]:
         """The viewers whose states are in memory."""
@@ -194,7 +202,7 @@ class Memory:
                 for name, table in self.counts.tables().items()
                 for part, array in table.state().items()
             }
-            tensors["usual"] = np.array([self.usual])
+            tensors["usual"] = np.array([self.usual, self.usual_hour])
             tensors |= {f"names.{name}": _packed(names) for name, names in self._names().items()}
             beside = file.with_name(f".{file.name}.{os.getpid()}")
             save_file(tensors, beside, metadata={"seq": str(self.seq), "fold": str(FOLD)})
@@ -225,11 +233,11 @@ class Memory:
                         "landmark_s": tensors[f"{name}.landmark_s"],
                     }
                 )
-            usual = float(tensors["usual"][0])
+            usual, usual_hour = tensors["usual"].tolist()
         except (FileNotFoundError, SafetensorError, KeyError, ValueError):
             self.counts = Counts(len(self.catalogue.categories) + 1)
             return False
-        self.seq, self.usual = seq, usual
+        self.seq, self.usual, self.usual_hour = seq, usual, usual_hour
         return True
 
     def _names(self) -> dict[str, Sequence[str]]:
@@ -254,7 +262,7 @@ class Memory:
 _OWNERS: Mapping[str, str | None] = {
     "video": "video", "video_now": "video", "video_by_segment": "video", "first_looks": "video", "creator": "creator",
     "category": "category", "category_by_segment": "category", "sound": "sound", "sound_now": "sound", "overall": None,
-    "overall_by_segment": None, "activity": None,
+    "overall_by_segment": None, "activity": None, "hour_activity": None,
 }  # fmt: skip
 """Of each table, what its rows are."""
 

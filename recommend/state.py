@@ -26,9 +26,10 @@ from recommend.catalogue import UNKNOWN, Catalogue
 from recommend.counts import COMPLETE, FOLLOW, IMPRESSION, LIKE, LONG_VIEW, NEGATIVE, SHARE, SIGNALS
 from recommend.labels import complete, long_view, short_play
 
-FOLD = 4
+FOLD = 5
 """Counts the changes of what a record does to a state; snapshots of another number are no good."""
 DAY_S = 86_400.0
+HOUR_S = 3_600.0
 SHORT_S = 2 * 3_600.0
 """Half-life of the short-term vector."""
 LONG_S = 21 * 86_400.0
@@ -191,6 +192,14 @@ class Viewer:
     """Records of that day."""
     busiest: float = 0.0
     """Records of the busiest day before it, halved with each day since: rest does not wash clean at once."""
+    hour: int = 0
+    """Of the newest record, since 1970."""
+    hour_records: int = 0
+    """Records of that hour."""
+    peak: int = 0
+    """Records of the busiest hour of `day`."""
+    busiest_hour: float = 0.0
+    """Records of the busiest hour of the days before, halved with each day since."""
     dials: Dials = field(default_factory=Dials)
     undo: list[Dials] = field(default_factory=list)
 
@@ -218,6 +227,11 @@ class Viewer:
     def activity(self) -> float:
         """Records of a day, today's or as many as lately: what `trust` weighs his word by."""
         return max(float(self.day_records), self.busiest)
+
+    @property
+    def hour_activity(self) -> float:
+        """Records of an hour, the busiest of today or as many as lately: a push within an hour makes no busy day."""
+        return max(float(self.peak), self.busiest_hour)
 
     @property
     def is_new(self) -> bool:
@@ -278,7 +292,7 @@ class Viewer:
             return []
         self.seq, self.records = seq, self.records + 1
         self.first_s = self.first_s or record.time_s
-        self._begin_day(int(record.time_s // DAY_S))
+        self._count_record(int(record.time_s // DAY_S), int(record.time_s // HOUR_S))
         self._begin_session(record)
         self.totals *= 2.0 ** -(max(record.time_s - self.last_s, 0.0) / LONG_S)
         self.last_s = max(self.last_s, record.time_s)
@@ -298,11 +312,17 @@ class Viewer:
             self._relate(record, place, catalogue)
         return self._learn(record, place, catalogue) if place >= 0 else []
 
-    def _begin_day(self, day: int) -> None:
+    def _count_record(self, day: int, hour: int) -> None:
+        """Count a record for its day and hour; one that comes late, for the newest there were."""
         if day > self.day:
-            self.busiest = max(self.busiest, float(self.day_records)) * 0.5 ** min(day - self.day, 60)
-            self.day, self.day_records = day, 0
+            by = 0.5 ** min(day - self.day, 60)
+            self.busiest, self.busiest_hour = self.activity * by, self.hour_activity * by
+            self.day, self.day_records, self.peak = day, 0, 0
+        if hour > self.hour:
+            self.hour, self.hour_records = hour, 0
         self.day_records += 1
+        self.hour_records += 1
+        self.peak = max(self.peak, self.hour_records)
 
     def _begin_session(self, record: Event | Impression) -> None:
         """Where the app says so: by a `session_id` that is not the current one, or by a `session` event without any.
@@ -517,6 +537,7 @@ class Viewer:
             "session_paused": [at[place] for place in self.session_paused],
             "left": at.get(self.left, UNKNOWN),
             "days": [self.day, self.day_records, self.busiest],
+            "hours": [self.hour, self.hour_records, self.peak, self.busiest_hour],
             "dials": [[one.explore, one.wanted] for one in (*self.undo, self.dials)],
             **{name: [[creators[code], what] for code, what in getattr(self, name).items()] for name in _BY_CREATOR},
             **{name: [catalogue.codes[of].names[code] for code in getattr(self, name)] for name, of in _VALUED.items()},
@@ -566,6 +587,7 @@ class Viewer:
             setattr(viewer, name, dict(zip(map(code, body[name]), values, strict=True)))
         viewer.session_id, viewer.session_start_s, viewer.session_place, viewer.skips_in_a_row = body["session"]
         viewer.day, viewer.day_records, viewer.busiest = body["days"]
+        viewer.hour, viewer.hour_records, viewer.peak, viewer.busiest_hour = body["hours"]
         *viewer.undo, viewer.dials = (Dials(explore, wanted) for explore, wanted in body["dials"])
         creator = catalogue.codes["creator"].code
         for name in _BY_CREATOR:

@@ -67,7 +67,7 @@ def weights(activity: NDArray[np.float64], usual: float) -> NDArray[np.float64]:
     """Return what an event of each account counts for, 0 .. 1: 1 up to the usual, 0 from `TIRELESS` times that on.
 
     Squared in between, so that an account loses faster than it gains by doing more: past the usual, its events times
-    their weight only fall. Where several stretches of time are looked at (an hour, a day), the least weight holds.
+    their weight only fall. Where several stretches of time are looked at, the least weight holds (`weight`).
 
     >>> weights(np.array([0.0, 10.0, 15.0, 20.0, 4000.0]), 10.0).tolist()
     [1.0, 1.0, 0.25, 0.0, 0.0]
@@ -75,3 +75,15 @@ def weights(activity: NDArray[np.float64], usual: float) -> NDArray[np.float64]:
     if usual <= 0:
         return np.ones(len(activity))
     return np.asarray(np.clip((TIRELESS - activity / usual) / (TIRELESS - 1), 0.0, 1.0) ** 2)
+
+
+def weight(hour: float, day: float, usual_hour: float, usual_day: float) -> float:
+    """What an event of one account counts for, by its busiest hour and its busiest day; the least of both holds.
+
+    A push within an hour makes no busy day, and one that is spread over a day no busy hour.
+
+    >>> weight(10.0, 30.0, 10.0, 20.0), weight(20.0, 20.0, 10.0, 20.0)
+    (0.25, 0.0)
+    """
+    times = max(done / usual if usual > 0 else 0.0 for done, usual in ((hour, usual_hour), (day, usual_day)))
+    return float(weights(np.array([times]), 1.0)[0])

@@ -154,6 +154,35 @@ def test_an_account_that_does_far_more_than_others_counts_for_nothing() -> None:
         assert liked == pytest.approx(counts, abs=1e-3)
 
 
+def test_an_account_that_does_its_day_within_an_hour_counts_for_nothing() -> None:
+    """A hundred people with twelve views a day, one an hour; then one that makes its twelve within a minute."""
+    start_s = START_S - START_S % DAY_S
+    records: list[Record] = [view(f"v{v}", "t11-0", start_s - DAY_S) for v in range(100)]
+    for n in range(12):
+        records += [view(f"v{v}", f"t{n}-{v % 40}", start_s + n * 3_600 + v) for v in range(100)]
+    records += [view("burst", "t11-0", start_s - DAY_S)]
+    records += [view("burst", f"t{n}-1", start_s + 12 * 3_600 + n) for n in range(10)]
+    for viewer, counts in (("v7", 1.0), ("burst", 0.0)):
+        like_s = start_s + 12 * 3_600 + 20
+        records += [seen(viewer, "t7-39", like_s), event("like", viewer, "t7-39", like_s + 1)]
+        memory = Memory(LogInMemory(records), CATALOGUE)
+        memory.catch_up()
+        assert (memory.usual, memory.usual_hour) == (16.0, 2.0)
+        assert memory.viewer("burst").activity <= memory.usual
+        liked = memory.counts.video.at(CATALOGUE.places_of(["t7-39"]), like_s + 1)[0, LIKE]
+        assert liked == pytest.approx(counts, abs=1e-3)
+        records = records[:-2]
+
+
+def test_the_busiest_hour_is_half_forgotten_with_each_day() -> None:
+    """Three records in one hour, one in the next; then nothing for two days."""
+    start_s = START_S - START_S % DAY_S
+    records: list[Record] = [event("skip", "ana", "t0-0", start_s + at_s) for at_s in (0, 1, 2, 3_600)]
+    assert fold(records).hour_activity == 3.0
+    assert fold([*records, event("skip", "ana", "t0-0", start_s + DAY_S)]).hour_activity == 1.5
+    assert fold([*records, event("skip", "ana", "t0-0", start_s + 2 * DAY_S)]).hour_activity == 1.0
+
+
 # Viewers -------------------------------------------------------------------------------------------------------------
 
 
