@@ -6,6 +6,7 @@ since. Counts are of all. Both are folds, and so the same after a restart as bef
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import threading
@@ -23,7 +24,7 @@ from safetensors.numpy import save_file
 from index.records import Event, Impression
 from recommend import trust
 from recommend.catalogue import UNKNOWN, Catalogue
-from recommend.counts import USUAL_DEFAULT, USUAL_HOUR_DEFAULT, Counts
+from recommend.counts import LIKE, USUAL_DEFAULT, USUAL_HOUR_DEFAULT, Counts
 from recommend.state import DAY_S, FOLD, Counted, OtherFold, Viewer
 
 VIEWERS = 4_096
@@ -33,6 +34,8 @@ USUAL_EVERY = 256
 """Records from one reckoning of what is usual to the next."""
 SNAPSHOT_AFTER = 192
 """Records since his last snapshot, after which a viewer gets a new one: so many are folded again at most."""
+PARTLY = 50_000
+"""So many likes that counted for less than one are remembered, for when they are taken back; the first go first."""
 
 Record = Event | Impression
 
@@ -70,6 +73,8 @@ class Memory:
         self.seq = 0
         self.usual, self.usual_hour = USUAL_DEFAULT, USUAL_HOUR_DEFAULT
         """Records that an account makes at most, of a day and of an hour, that are nothing out of the way."""
+        self._partly: dict[int, float] = {}
+        """Which like (`_like_of`) -> what it counted for, of those that counted for less than one."""
         self._room = viewers
         self._held: OrderedDict[str, Viewer] = OrderedDict()
         self._kept_at: dict[str, int] = {}
@@ -110,9 +115,9 @@ class Memory:
                     self.usual = self.counts.usual(record.time_s)
                     self.usual_hour = self.counts.usual_hour(record.time_s)
                 if signals:
-                    weight = self.trust_in(viewer)
+                    trusted = self.trust_in(viewer)
                     for counted in signals:
-                        self._count(counted, weight)
+                        self._count(counted, self._weight(viewer.viewer_id, counted, trusted))
                 place = self.catalogue.place_of(record.video_id)
                 if isinstance(record, Impression) and record.slot == "fresh" and place >= 0:
                     self.counts.first_looks.add(place, 0, record.time_s)
@@ -177,8 +182,22 @@ class Memory:
             self.log.keep_states([(one.viewer_id, one.seq, one.to_bytes(self.catalogue)) for one in due])
             self._kept_at.update({one.viewer_id: one.records for one in due})
 
-    def _count(self, counted: Counted, trusted: float) -> None:
-        """An account that does far more than accounts usually do says little of what others want."""
+    def _weight(self, viewer_id: str, counted: Counted, trusted: float) -> float:
+        """An account that does far more than accounts usually do says little of what others want.
+
+        A like that is taken back takes back what it counted for, whatever its viewer's word counts for by now.
+        """
+        if counted.signal != LIKE or (counted.weight > 0 and trusted == 1):
+            return counted.weight * trusted
+        like = _like_of(viewer_id, self.catalogue.video_ids[counted.place])
+        if counted.weight < 0:
+            return counted.weight * self._partly.pop(like, 1.0)
+        self._partly[like] = trusted
+        if len(self._partly) > PARTLY:
+            del self._partly[next(iter(self._partly))]
+        return counted.weight * trusted
+
+    def _count(self, counted: Counted, weight: float) -> None:
         place, catalogue = counted.place, self.catalogue
         self.counts.add(
             counted.signal,
@@ -188,7 +207,7 @@ class Memory:
             sound=int(catalogue.sound[place]),
             category=int(catalogue.category[place]),
             segment=counted.segment,
-            weight=counted.weight * trusted,
+            weight=weight,
         )
 
     # Keeping ---------------------------------------------------------------------------------------------------------
@@ -203,6 +222,8 @@ class Memory:
                 for part, array in table.state().items()
             }
             tensors["usual"] = np.array([self.usual, self.usual_hour])
+            tensors["partly.at"] = np.array(list(self._partly), dtype=np.int64)
+            tensors["partly"] = np.array(list(self._partly.values()), dtype=np.float64)
             tensors |= {f"names.{name}": _packed(names) for name, names in self._names().items()}
             beside = file.with_name(f".{file.name}.{os.getpid()}")
             save_file(tensors, beside, metadata={"seq": str(self.seq), "fold": str(FOLD)})
@@ -234,10 +255,11 @@ class Memory:
                     }
                 )
             usual, usual_hour = tensors["usual"].tolist()
+            partly = dict(zip(tensors["partly.at"].tolist(), tensors["partly"].tolist(), strict=True))
         except (FileNotFoundError, SafetensorError, KeyError, ValueError):
             self.counts = Counts(len(self.catalogue.categories) + 1)
             return False
-        self.seq, self.usual, self.usual_hour = seq, usual, usual_hour
+        self.seq, self.usual, self.usual_hour, self._partly = seq, usual, usual_hour, partly
         return True
 
     def _names(self) -> dict[str, Sequence[str]]:
@@ -265,6 +287,12 @@ _OWNERS: Mapping[str, str | None] = {
     "overall_by_segment": None, "activity": None, "hour_activity": None,
 }  # fmt: skip
 """Of each table, what its rows are."""
+
+
+def _like_of(viewer_id: str, video_id: str) -> int:
+    """Stands for one viewer's like of one video: 64 bits of a digest, so that what is kept names nobody."""
+    named = hashlib.sha256(json.dumps([viewer_id, video_id]).encode()).digest()
+    return int.from_bytes(named[:8], "little", signed=True)
 
 
 def _packed(names: Iterable[str]) -> NDArray[np.uint8]:

@@ -133,6 +133,27 @@ def test_a_like_taken_back_is_as_if_it_had_not_been() -> None:
     assert memory.counts.video.at(np.array([0]), START_S)[0, LIKE] == 0
 
 
+def test_a_like_taken_back_takes_what_it_counted_for(tmp_path: Path) -> None:
+    """Liked at rest and taken back in a rush of 1,500 records in a day, and the other way round, twenty days later."""
+    rush: list[Record] = [event("skip", "bot", "t1-0", START_S + 10 + n / 10) for n in range(1_500)]
+    later_s = START_S + 20 * DAY_S
+    for before, after, counted in (([], rush, 1.0), (rush, [], 0.0)):
+        liked = [*before, seen("bot", "t0-0", START_S + 200), event("like", "bot", "t0-0", START_S + 201)]
+        records = [*liked, *after, event("unlike", "bot", "t0-0", START_S + 202 if after else later_s)]
+        log = LogInMemory(records)
+        memory = Memory(log, CATALOGUE)
+        memory.catch_up(len(liked))
+        assert memory.counts.video.at(np.array([0]), START_S + 201)[0, LIKE] == pytest.approx(counted)
+        memory.keep(tmp_path / "counts")
+        again = Memory(log, CATALOGUE)
+        assert again.restore(tmp_path / "counts")
+        for one in (memory, again):
+            one.catch_up()
+            assert (one.trust_in(one.viewer("bot")) < 1) == bool(after)
+            for table in (one.counts.video, one.counts.overall, one.counts.creator):
+                assert table.all(later_s)[:, LIKE] == pytest.approx(0.0, abs=1e-9)
+
+
 def test_an_account_that_does_far_more_than_others_counts_for_nothing() -> None:
     """A hundred people with twenty views each, who came yesterday too; then one that makes five thousand."""
     records: list[Record] = [view(f"v{v}", "t11-0", START_S - DAY_S) for v in range(100)]
