@@ -76,6 +76,11 @@ class Codes:
         """The code of a name; `UNKNOWN` where it has none."""
         return UNKNOWN if name is None else self._of.get(name, UNKNOWN)
 
+    def find_all(self, names: Iterable[str]) -> NDArray[np.int64]:
+        """(m,) codes of those names that have one, in their order."""
+        codes = map(self._of.get, names)
+        return np.array([code for code in codes if code is not None], dtype=np.int64)
+
     def name(self, code: int) -> str | None:
         return self.names[code] if code >= 0 else None
 

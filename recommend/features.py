@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from recommend.catalogue import UNKNOWN, Catalogue
+from recommend.catalogue import Catalogue
 from recommend.counts import COMPLETE, FOLLOW, IMPRESSION, LIKE, LONG_VIEW, NEGATIVE, SHARE, Counts
 from recommend.state import Affinity, Viewer
 
@@ -165,14 +165,14 @@ def _of_affinity(
     creator, creator_shown = _habits(viewer.creators, creators, usual, now_s)
     sound, _ = _habits(viewer.sounds, catalogue.sound[places], usual, now_s)
     category, category_shown = _habits(viewer.by_category, catalogue.category[places], usual, now_s)
-    follows = np.fromiter(viewer.follows, np.int64, len(viewer.follows))
+    follows = catalogue.codes["creator"].find_all(viewer.follows)
     return {
         "your_creator": creator,
         "your_creator_shown": np.log1p(creator_shown),
         "your_sound": sound,
         "your_category": category,
         "your_category_shown": np.log1p(category_shown),
-        "followed": np.isin(creators, follows) & (creators != UNKNOWN),
+        "followed": np.isin(creators, follows),
     }
 
 

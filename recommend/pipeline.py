@@ -233,7 +233,7 @@ def rules_of(viewer: Viewer, catalogue: Catalogue, context: Context) -> Rules:
         now_s=context.now_s,
         seen=viewer.seen,
         own_creator=catalogue.codes["creator"].find(viewer.viewer_id),
-        blocked_creators=viewer.blocked,
+        blocked_creators=catalogue.codes["creator"].find_all(viewer.blocked),
         hidden=viewer.hidden,
         session=viewer.in_session(context.session_id, context.now_s).session_served,
         languages=languages or None,

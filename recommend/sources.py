@@ -185,7 +185,8 @@ def _collaborative(asked: Asked, count: int) -> list[Named]:
 
 def _followed(asked: Asked, count: int) -> list[Named]:
     catalogue = asked.catalogue
-    by = [place for creator in asked.viewer.follows for place in catalogue.of_creator.get(creator, ())[-count:]]
+    creators = catalogue.codes["creator"].find_all(asked.viewer.follows).tolist()
+    by = [place for creator in creators for place in catalogue.of_creator.get(creator, ())[-count:]]
     places = np.array(by, dtype=np.intp)
     return [(places[np.argsort(-catalogue.uploaded_s[places], kind="stable")][:count], UNKNOWN)]
 

@@ -26,7 +26,7 @@ from recommend.catalogue import UNKNOWN, Catalogue
 from recommend.counts import COMPLETE, FOLLOW, IMPRESSION, LIKE, LONG_VIEW, NEGATIVE, SHARE, SIGNALS
 from recommend.labels import complete, long_view, short_play
 
-FOLD = 5
+FOLD = 6
 """Counts the changes of what a record does to a state; snapshots of another number are no good."""
 DAY_S = 86_400.0
 HOUR_S = 3_600.0
@@ -171,10 +171,10 @@ class Viewer:
     creators: dict[int, Affinity] = field(default_factory=dict)
     sounds: dict[int, Affinity] = field(default_factory=dict)
     by_category: dict[int, Affinity] = field(default_factory=dict)
-    follows: dict[int, float] = field(default_factory=dict)
-    """Creator code -> since when."""
-    blocked: dict[int, float] = field(default_factory=dict)
-    """Creator codes that no feed of his shows."""
+    follows: dict[str, float] = field(default_factory=dict)
+    """Creator -> since when. By their names, for they need have no video yet, nor be anybody."""
+    blocked: dict[str, float] = field(default_factory=dict)
+    """Creators that no feed of his shows."""
     hidden: dict[int, float] = field(default_factory=dict)
     """Places that he does not want to see again."""
     session_id: str = ""
@@ -482,10 +482,10 @@ class Viewer:
 
     def _relate(self, event: Event, place: int, catalogue: Catalogue) -> None:
         said = event.extra.get("creator_id")
-        creator = catalogue.codes["creator"].code(said) if isinstance(said, str) and said else UNKNOWN
-        if creator == UNKNOWN and place >= 0:
-            creator = int(catalogue.creator[place])
-        if creator == UNKNOWN:
+        creator = said if isinstance(said, str) else None
+        if not creator and place >= 0:
+            creator = catalogue.codes["creator"].name(int(catalogue.creator[place]))
+        if not creator:
             return
         if event.kind == "follow":
             _move_last(self.follows, creator, event.time_s, HIDDEN)
@@ -526,7 +526,6 @@ class Viewer:
         listed += [place for places in self.exemplars for place in places] + [one.place for one in self.recent]
         listed += [*self.session_served, *self.session_paused, *([self.left] if self.left >= 0 else [])]
         at = {place: i for i, place in enumerate(dict.fromkeys(listed))}
-        creators = catalogue.codes["creator"].names
         body = {
             "fold": [FOLD, catalogue.space], "viewer_id": self.viewer_id, "seq": self.seq, "records": self.records,
             "first_s": self.first_s, "last_s": self.last_s,
@@ -539,7 +538,7 @@ class Viewer:
             "days": [self.day, self.day_records, self.busiest],
             "hours": [self.hour, self.hour_records, self.peak, self.busiest_hour],
             "dials": [[one.explore, one.wanted] for one in (*self.undo, self.dials)],
-            **{name: [[creators[code], what] for code, what in getattr(self, name).items()] for name in _BY_CREATOR},
+            "follows": list(self.follows.items()), "blocked": list(self.blocked.items()),
             **{name: [catalogue.codes[of].names[code] for code in getattr(self, name)] for name, of in _VALUED.items()},
         }  # fmt: skip
         tensors = {name: getattr(self, name) for name in _TENSORS}
@@ -589,16 +588,13 @@ class Viewer:
         viewer.day, viewer.day_records, viewer.busiest = body["days"]
         viewer.hour, viewer.hour_records, viewer.peak, viewer.busiest_hour = body["hours"]
         *viewer.undo, viewer.dials = (Dials(explore, wanted) for explore, wanted in body["dials"])
-        creator = catalogue.codes["creator"].code
-        for name in _BY_CREATOR:
-            setattr(viewer, name, {creator(one): what for one, what in body[name]})
+        viewer.follows, viewer.blocked = dict(body["follows"]), dict(body["blocked"])
         return viewer
 
 
 _TENSORS = ("short", "centroids", "weights", "centroid_times_s", "totals")
 _BY_VIDEO = ("seen", "counted", "served", "liked_s", "hidden")
 _BITS = ("counted",)
-_BY_CREATOR = ("follows", "blocked")
 _VALUED = {"creators": "creator", "sounds": "sound", "by_category": "category"}
 """What is kept as affinities, and the codes that they are kept by."""
 
@@ -619,7 +615,7 @@ def _category_of(places: Sequence[int], catalogue: Catalogue) -> int:
     return most - 1 if 2 * counts[most] > len(places) else UNKNOWN
 
 
-def _move_last(kept: dict[int, Any], key: int, value: Any, bound: int) -> None:
+def _move_last(kept: dict[Any, Any], key: Any, value: Any, bound: int) -> None:
     """Put a key last, with its value, and let the first go where there is no room."""
     kept.pop(key, None)
     kept[key] = value

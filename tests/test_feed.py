@@ -213,6 +213,20 @@ def test_what_was_served_to_no_avail_comes_later_and_what_he_watched_of_it_does_
     assert of_food(likes, food, last) < of_food(likes, last) <= of_food(likes, food, watched, last)
 
 
+def test_a_follow_that_comes_before_the_first_video_holds_and_names_cost_nothing() -> None:
+    catalogue = catalogue_of(20)
+    creators = len(catalogue.codes["creator"])
+    invented = [event("follow", "eve", None, START_S - 100 + n, extra={"creator_id": f"nobody-{n}"}) for n in range(50)]
+    follow = event("follow", "ana", None, START_S - 50, extra={"creator_id": "newcomer"})
+    memory, known = known_of([*invented, follow], catalogue)
+    assert len(catalogue.codes["creator"]) == creators, "a name in an event is no creator yet"
+
+    catalogue.put([Entry(video_id="first", vector=centres()[3], creator_id="newcomer", uploaded_s=START_S - 9)])
+
+    page = feed(memory.viewer("ana"), known, NOW)
+    assert [one.source for one in page.videos if one.video_id == "first"] == ["followed"]
+
+
 def test_a_new_session_begins_at_its_first_place_wherever_the_last_one_ended() -> None:
     skipped = [event("skip", "ana", f"t1-{n}", START_S - 90 + n, session_id="morning") for n in range(5)]
     memory, _ = known_of([*LIKES_DANCE, *skipped], catalogue_of(20))
