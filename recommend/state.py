@@ -101,8 +101,10 @@ class Affinity:
     def add(self, time_s: float, strength: float, shown: float, served: float = 0.0) -> None:
         newest = max(self.time_s, time_s)
         before, late = self.faded(newest), 2.0 ** -((newest - time_s) / LONG_S)
-        made_up = MAKES_UP_FOR * min(max(strength, 0.0), 1.0)
-        tired = self.tired_at(newest) + (served - made_up) * 2.0 ** -((newest - time_s) / TIRED_S)
+        tired = self.tired_at(newest) if self.tired else 0.0
+        if served or tired:
+            made_up = MAKES_UP_FOR * min(max(strength, 0.0), 1.0)
+            tired += (served - made_up) * 2.0 ** -((newest - time_s) / TIRED_S)
         self.liked = before[0] + max(strength, 0.0) * late
         self.disliked = before[1] + max(-strength, 0.0) * late
         self.shown = before[2] + shown * late
