@@ -33,8 +33,9 @@ serve: demo
 		echo && echo "Once it answers, look at it here: http://127.0.0.1:8000/#key=$$key"
 	@$(BIN)/firstlook serve --home $(DEMO_HOME)/samples
 
+# Two at a time, a file on one side: those of a file share what takes long to make.
 test: setup
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-long: setup
 	@$(BIN)/python -m pytest -q -m 'long or data or peer or ci' --timeout=3600

@@ -18,7 +18,7 @@ from ingest.clip import MediaError
 from ingest.decode import FILES_PER_CHILD, ChildDied, DecodePool
 from ingest.decode_wire import Limits
 
-LIMITS = Limits(max_wall_s=4.0, max_cpu_s=1, extra_memory_bytes=256 << 20)
+LIMITS = Limits(max_wall_s=8.0, max_cpu_s=1, extra_memory_bytes=256 << 20)
 TESTS = Path(__file__).parent
 
 
@@ -50,7 +50,7 @@ def in_force(pool: DecodePool, *layers: str) -> None:
 @pytest.mark.parametrize(
     ("words", "reason", "detail"),
     [
-        ("hang", "wall_limit", "4 s"),
+        ("hang", "wall_limit", "8 s"),
         ("spin", "cpu_limit", "1 s"),
         ("swell", "memory_limit", ""),
         ("crash", "child_died", "SIGSEGV"),
