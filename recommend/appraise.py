@@ -40,6 +40,7 @@ from recommend.labels import long_view
 from recommend.memory import Record
 from recommend.pipeline import FRESH_SHARE
 from recommend.report import Bars, Lines, Section, Value
+from recommend.state import ON_SCREEN
 
 ROUNDS = 300
 """Draws of viewers an interval is made of."""
@@ -129,7 +130,7 @@ def of_log(records: Iterable[tuple[int, Record]], catalogue: Catalogue, rng: np.
 
 
 def _note(served: _Served, event: Event) -> None:
-    served.seen |= event.kind in ("impression", "view", "skip")
+    served.seen |= event.kind in ON_SCREEN
     served.watch_s += event.watch_s if event.kind in ("view", "skip") else 0.0
     served.kinds.add(event.kind)
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.records import Event, Impression
-from recommend import collaborative, rank, trust
+from recommend import collaborative, rank
 from recommend.appraise import HeldOut
 from recommend.catalogue import UNKNOWN, Catalogue
 from recommend.counts import Counts
@@ -31,7 +31,7 @@ from recommend.labels import D2Q, complete, long_view, row_weights, short_play
 from recommend.memory import READ_AT_ONCE, Log, Memory, Record
 from recommend.pipeline import Context
 from recommend.rank import HEADS, WATCH, Heads, Ranker, train_heads
-from recommend.state import LONG_VIEWED, SHORT_PLAYED, STRENGTHS, Viewer
+from recommend.state import LONG_VIEWED, ON_SCREEN, SHORT_PLAYED, STRENGTHS, Viewer
 
 HELD_OUT = 0.2
 """The last part of the rows, in time, that the report's figures are of."""
@@ -257,7 +257,7 @@ def replay(
             context = Context(now_s=known[0].time_s, session_id=known[0].session_id)
             viewer = memory.viewer(known[0].viewer_id)
             rows.append(make_features(viewer, places, catalogue, memory.counts, context))
-            trusted += len(known) * [_trust(viewer, memory)]
+            trusted += len(known) * [memory.trust_in(viewer)]
             if len(served) < AUDITED:
                 before = behind.memory.viewer(known[0].viewer_id)
                 earlier.append(make_features(before, places, catalogue, behind.memory.counts, context))
@@ -271,7 +271,7 @@ def replay(
                 _note(record, outcomes, met)
                 strength = _strength(record, catalogue)
                 if strength and record.video_id is not None:
-                    strength *= _trust(memory.viewer(record.viewer_id), memory)
+                    strength *= memory.trust_in(memory.viewer(record.viewer_id))
                 if strength and record.video_id is not None:
                     watched.append((record.viewer_id, record.video_id, strength))
         memory.fold(group)
@@ -282,11 +282,6 @@ def replay(
     strengths = np.array(said, np.float64)
     shares = capped(np.unique(names, return_inverse=True)[1], np.abs(strengths)) / np.maximum(np.abs(strengths), 1e-12)
     return made, (np.array(names, np.str_), np.array(videos, np.str_), strengths * shares)
-
-
-def _trust(viewer: Viewer, memory: Memory) -> float:
-    """What a word of this viewer counts for now, by what is usual now."""
-    return float(trust.weights(np.array([viewer.activity]), memory.usual)[0])
 
 
 def weighed(rows: Rows, seed: int = 1) -> Rows:
@@ -396,7 +391,7 @@ def _elsewhere(
     event = group[0][1]
     if not isinstance(event, Event) or event.video_id is None or event.surface != "feed":
         return []
-    if event.kind not in ("impression", "view", "skip") or (event.impression_id or "") in ours:
+    if event.kind not in ON_SCREEN or (event.impression_id or "") in ours:
         return []
     if (event.viewer_id, event.video_id) in met:
         return []
@@ -424,7 +419,7 @@ def _note(event: Event, outcomes: Mapping[str, _Outcome], met: Mapping[tuple[str
     outcome = outcomes.get(place if place in outcomes else met.get((event.viewer_id, event.video_id or ""), ""))
     if outcome is None or (event.viewer_id, event.video_id) != outcome.of:
         return  # of no row, or naming somebody else's
-    if event.kind in ("impression", "view", "skip"):
+    if event.kind in ON_SCREEN:
         outcome.seen = True
     if event.kind in ("view", "skip"):
         outcome.watch_s += event.watch_s
