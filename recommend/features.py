@@ -180,13 +180,12 @@ def _habits(
     kept: Mapping[int, Affinity], codes: NDArray[np.int32], usual: float, now_s: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(m,) his own share of liking among what he was shown of each code, drawn to the usual; (m,) how much that was."""
-    distinct, at = np.unique(codes, return_inverse=True)
-    habit, shown = np.full(len(distinct), usual), np.zeros(len(distinct))
-    for i, code in enumerate(distinct.tolist()):
-        if code in kept:
-            liked, disliked, shown[i] = kept[code].faded(now_s)
-            habit[i] = (liked - disliked + HABIT * usual) / (shown[i] + HABIT)
-    return habit[at], shown[at]
+    listed, found = codes.tolist(), {}
+    for code in kept.keys() & listed:
+        liked, disliked, shown = kept[code].faded(now_s)
+        found[code] = (liked - disliked + HABIT * usual) / (shown + HABIT), shown
+    told = np.array([found.get(code, (usual, 0.0)) for code in listed]).reshape(-1, 2)
+    return told[:, 0], told[:, 1]
 
 
 def _of_likeness(

@@ -93,10 +93,12 @@ class Platt:
 
     def probabilities(self, scores: Floats, categories: NDArray[Any]) -> Floats:
         """(m,) calibrated."""
-        slopes, offsets = np.full(len(scores), self.overall[0]), np.full(len(scores), self.overall[1])
-        for category, (slope, offset) in self.by_category.items():
-            rows = categories == category
-            slopes[rows], offsets[rows] = slope, offset
+        # One row a code that comes; -1, which stands for none, finds the last.
+        table = np.empty((max(int(categories.max(initial=-1)), *self.by_category, 0) + 2, 2))
+        table[:] = self.overall
+        for category, of_it in self.by_category.items():
+            table[category] = of_it
+        slopes, offsets = table[categories].T
         return _sigmoid(slopes * scores + offsets)
 
 
