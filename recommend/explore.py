@@ -184,8 +184,7 @@ def novelty_by_part(distance: Mapping[str, Floats], d0: Mapping[str, float]) -> 
     ratios = np.stack([np.nan_to_num(np.asarray(distance[name], dtype=np.float64)) / d0[name] for name in names])
     new = ratios * np.exp(1 - ratios)
     near = np.exp(np.minimum(0.0, 1 - ratios))
-    others = np.stack([np.delete(near, i, axis=0).prod(axis=0) for i in range(len(names))])
-    each = new * others
+    each = new * near.prod(axis=0) / near  # near in all the others
     best = each.argmax(axis=0)
     return each.max(axis=0), [names[i] for i in best]
 

@@ -39,7 +39,7 @@ with all of the slots 2.8 % of the long views are lost, with .35 of them .5 %, a
 FAIR_THROWS = 4_096
 """Throws of the fair die that are made at once; where there are more videos than `COUNTED`, they also tell how many of
 those may be shown."""
-COUNTED = 200_000
+COUNTED = 50_000
 ANY = 40
 """Where sources name too few, so many videos a place are drawn from all."""
 DIALLED = 1.5
@@ -301,13 +301,15 @@ def _first_looks(
         return looks
     taken = {look.position for look in looks}
     chosen = {look.place for look in looks}
-    eligible = np.zeros(len(known.pool.places), np.bool_)
-    eligible[filters.apply(known.pool.places, known.catalogue, rules).kept] = True
+    eligible: NDArray[np.bool_] | None = None
     for position in slots:
         if position in taken:
             continue
         fresh = None
         if rng.random() < FRESH_SHARE:
+            if eligible is None:
+                eligible = np.zeros(len(known.pool.places), np.bool_)
+                eligible[filters.apply(known.pool.places, known.catalogue, rules).kept] = True
             open_to = eligible & ~np.isin(known.pool.places, list(chosen))
             fresh = explore.choose(known.pool.draws(viewer.segment), open_to, rng)
         if fresh is None:
