@@ -10,6 +10,7 @@ and 95th percentiles, beside a loop of plain Python that says what the core was 
 - `again`: a viewer's state from its snapshot and the log behind it.
 - `bulk`: slates a second, and whether they equal the pages that were seen online.
 - `viewers`: one event of each of so many, folded with room for 4,096; resident memory on the way.
+- `boards`: the lists that are the same for everybody, made once a minute.
 - `http`: pages a second over HTTP by one process on one core, a closed loop of 8 connections from another.
 """
 
@@ -175,15 +176,11 @@ def of_rows(rows: int, folder: Path) -> dict[str, Any]:
     fold_us = (time.perf_counter() - began) / folded * 1e6
     began = time.perf_counter()
     lists = boards(catalogue, memory.counts, NOW_S)
-    known = Known(
-        catalogue=catalogue,
-        counts=memory.counts,
-        boards=lists,
-        pool=pool(catalogue, memory.counts, lists, NOW_S),
-        ranker=ranker(),
-        seq=memory.seq,
-    )
+    new = pool(catalogue, memory.counts, lists, NOW_S)
     boards_ms = (time.perf_counter() - began) * 1e3
+    known = Known(
+        catalogue=catalogue, counts=memory.counts, boards=lists, pool=new, ranker=ranker(), seq=memory.seq
+    )  # fmt: skip
     catalogue.nearest(catalogue.vectors[:1], 1)  # the neighbourhoods are made
     for name in names[:50]:
         feed(memory.viewer(name), known, Context(now_s=NOW_S))
