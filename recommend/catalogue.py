@@ -21,7 +21,7 @@ UNKNOWN = -1
 """The place or code of what is not there."""
 BLOCK_ROWS = 16_384
 """Rows that the neighbourhoods take in at once; a changed row takes its block out and in again."""
-LOOKED_AT = 3_000
+LOOKED_AT = 2_000
 """So many rows are looked at for a query, in the neighbourhoods next to it. A search wants the best ten and looks at an
 eighth of all; a source wants some hundred good ones, and what it misses the others make up for."""
 _FIRST_ROWS = 1_024

@@ -152,8 +152,8 @@ def home_distance(interests: NDArray[np.floating]) -> float:
     """
     if len(interests) < 2:
         return HOME_DEFAULT
-    between = 1.0 - (interests @ interests.T)[np.triu_indices(len(interests), 1)]
-    return max(0.05, float(np.quantile(between, HOME_QUANTILE)))
+    between = np.sort(1.0 - (interests @ interests.T)[np.triu_indices(len(interests), 1)])
+    return max(0.05, float(np.interp(HOME_QUANTILE * (len(between) - 1), np.arange(len(between)), between)))
 
 
 def novelty(distance: Floats, d0: float) -> Floats:

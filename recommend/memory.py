@@ -91,6 +91,7 @@ class Memory:
         with self._lock:
             while True:
                 records = self.log.after(self.seq, READ_AT_ONCE)
+                is_all = len(records) < READ_AT_ONCE
                 if until is not None:
                     records = [(seq, record) for seq, record in records if seq <= until]
                 if not records:
@@ -99,6 +100,8 @@ class Memory:
                     self._on_unknown()
                 self.fold(records)
                 folded += len(records)
+                if is_all:  # a page need not ask once more to hear of nothing
+                    return folded
 
     def fold(self, records: Iterable[tuple[int, Record]]) -> None:
         """Fold these in, which come next in the log."""
