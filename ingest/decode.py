@@ -167,8 +167,10 @@ class DecodePool:
             child = self._replaced(child)
         try:
             child.wait_until_ready()
-        except BaseException:
+        except BaseException as error:
             self._give_back(child)
+            if self._closed and isinstance(error, OSError | RuntimeError):  # we ended it, whatever it says
+                raise RuntimeError("the decode pool was closed while a child started") from error
             raise
         return child
 

@@ -210,10 +210,11 @@ def _exposure(places: Sequence[_Served], catalogue: Catalogue) -> Section:
     ]
     figures += [
         {
-            "figure": f"share of creators with {row['size_from']:.0f} to {row['size_to']:.0f} videos",
+            "figure": f"share of places, quarter {number} of the videos by creator: {row['size_from']:.0f} to "
+            f"{row['size_to']:.0f} videos each",
             "value": row["share"],
         }
-        for row in by_size
+        for number, row in enumerate(by_size, 1)
     ]
     ordered = np.sort(exposure)
     lorenz = np.cumsum(ordered) / max(ordered.sum(), 1.0)

@@ -214,6 +214,8 @@ def _fault(event: Event) -> str:
     creator = event.extra.get("creator_id")
     if event.kind in WANT_CREATOR and creator is not None and not _is_id(creator):
         return f"creator_id wants text of 1 to {ID_MAX_CHARS} characters, got {creator!r}"[:300]
+    if event.kind in WANT_CREATOR and creator is None and not event.video_id:
+        return f"a {event.kind} wants a creator_id in its extra, or a video_id"
     if event.kind == "dial":
         return dial_fault(event.extra.get("action"), event.extra.get("target"))
     if event.kind in WANT_VIDEO and not event.video_id:

@@ -540,7 +540,8 @@ def _page(
         session_id=context.session_id,
         videos=tuple(placed),
         removed=filtered.counts(),
-        held_back=Counter(reason for _, reason in page.held_back) + Counter(sensitive=sensitive),
+        # no Counter: `asdict` of Python 3.11 makes keys of its pairs
+        held_back=dict(Counter(reason for _, reason in page.held_back) + Counter(sensitive=sensitive)),
         relaxed=page.relaxed,
         candidates=named.by_source(),
         guardrails=guarded.to_json(),

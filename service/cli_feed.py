@@ -25,8 +25,14 @@ from service.library import Library
 from service.slates import SlateMaker, in_chunks, table_of, write_slates
 
 
+def _named(_context: click.Context, _parameter: click.Parameter, viewer: str) -> str:
+    if not viewer.strip():
+        raise click.BadParameter("a viewer's id is wanted, got an empty text")
+    return viewer
+
+
 @click.command()
-@click.option("--user", "viewer", required=True, help="Whose feed.")
+@click.option("--user", "viewer", required=True, callback=_named, help="Whose feed.")
 @click.option("-k", default=20, show_default=True, type=click.IntRange(1, 100), help="Places.")
 @click.option("--session", default="", help="Of the app: what it was served does not come again in it.")
 @click.option("--language", "languages", multiple=True, help="That the viewer reads; may be repeated. Default: any.")
@@ -70,7 +76,7 @@ def train(as_of: str | None, ablate: bool, threads: int, home: Path | None, spac
 
 @click.command("why-not")
 @click.argument("video_id")
-@click.option("--user", "viewer", required=True, help="In whose feed it is missing.")
+@click.option("--user", "viewer", required=True, callback=_named, help="In whose feed it is missing.")
 @common
 def why_not(video_id: str, viewer: str, home: Path | None, space: str | None, as_json: bool) -> None:
     """Say where VIDEO_ID falls out of a viewer's page."""
@@ -80,7 +86,7 @@ def why_not(video_id: str, viewer: str, home: Path | None, space: str | None, as
 
 
 @click.command()
-@click.option("--user", "viewer", required=True, help="Whose feed.")
+@click.option("--user", "viewer", required=True, callback=_named, help="Whose feed.")
 @click.option("--less", metavar="TARGET", help="category:NAME, creator:ID or sound:ID.")
 @click.option("--more", metavar="TARGET", help="Likewise.")
 @click.option("--explore", type=click.FloatRange(0, 1), help="0: nothing new, 1: much.")
@@ -124,8 +130,10 @@ def recommend(
     users: str, k: int, out: Path, ray: str | None, home: Path | None, space: str | None, as_json: bool
 ) -> None:
     """Make slates in bulk: for every viewer the page that he would get now. Nothing is written down of them."""
+    listed = None if users == "all" else _listed(Path(users))
+    _writable(out, "--out")
     with Library.open(home, space=space, create=False) as library:
-        viewers = library.home.behaviour.viewers() if users == "all" else _listed(Path(users))
+        viewers = library.home.behaviour.viewers() if listed is None else listed
         chunks = in_chunks(viewers)
         until = library.home.behaviour.last_seq()
         maker = SlateMaker(home=library.home.folder, space=library.space.id, k=k, now_s=time.time(), until=until)
@@ -165,6 +173,7 @@ def cold(limit: int, home: Path | None, space: str | None, as_json: bool) -> Non
 @common
 def evaluate(report: Path | None, home: Path | None, space: str | None, as_json: bool) -> None:
     """Say what the feed is worth: what was served and watched, and how the ranker does on days it had not seen."""
+    _writable(report, "--report")
     with Library.open(home, space=space, create=False) as library:
         sections, facts = library.recommender().appraised()
     if report is not None:
@@ -209,7 +218,7 @@ def page_lines(page: Page, library: Library, says_why: bool) -> Iterator[str]:
     for one, served in zip(page.videos, _written(page), strict=True):
         caption = uploads[one.video_id].caption if one.video_id in uploads else ""
         glance = glances[one.video_id]
-        seen = caption or (f"({', '.join(glance.tags[:2])})" if glance is not None else "")
+        seen = caption or (f"({', '.join(glance.tags[:2])})" if glance is not None and glance.tags else "")
         yield f"{one.position + 1:>3}  {one.slot:<8} {one.source:<13} {one.score:6.3f}  {one.video_id:<20} {seen[:60]}"
         if says_why:
             yield from (f"       {line}" for line in why_lines(why_served(served, strongest.get(one.video_id, ()))))
@@ -274,7 +283,20 @@ def _moment_s(text: str) -> float:
 
 
 def _listed(path: Path) -> list[str]:
-    return [line for line in path.read_text().splitlines() if line.strip()]
+    """The ids of a file, a line each; one that comes twice is one viewer."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"--users: {path} wants to be text in UTF-8, an id a line; got {error}") from error
+    except OSError as error:
+        raise click.UsageError(f"--users wants `all` or a file with an id a line; {path}: {error.strerror}") from error
+    return list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
+
+
+def _writable(path: Path | None, option: str) -> None:
+    """What takes minutes to make should not fail for its folder."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise click.UsageError(f"{option}: there is no folder {path.absolute().parent}")
 
 
 def _said(slates: int) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,12 @@ def test_a_page_is_of_what_he_likes_and_of_nothing_that_he_saw() -> None:
     assert page.videos[0].video_id.startswith(("t0-", "new-0", "new-12"))
     assert page.videos[0].source in ("short_term", "interests")
     assert page.videos[0].because in {one.video_id for one in LIKES_DANCE}
+
+
+def test_a_page_that_a_cap_held_something_back_from_is_told_as_json() -> None:
+    page = page_of(LIKES_DANCE, with_new())
+    assert page.held_back
+    assert json.loads(json.dumps(asdict(page)))["held_back"] == page.held_back
 
 
 def test_the_same_state_gives_the_same_page_and_another_event_another() -> None:

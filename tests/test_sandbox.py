@@ -150,11 +150,13 @@ def test_a_closed_pool_says_so_and_leaves_nobody_behind(video: Path) -> None:
         pool.decode(video)
 
 
-def test_closing_a_pool_at_work_blames_no_file(pool: DecodePool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("after_s", [0.0, 0.3])
+def test_closing_a_pool_at_work_blames_no_file(pool: DecodePool, tmp_path: Path, after_s: float) -> None:
+    """Also while its child still starts."""
     closing = DecodePool(1, LIMITS, child_module="naughty_child")  # `pool` has made the module known
     with ThreadPoolExecutor(1) as thread:
         working = thread.submit(closing.decode, told(tmp_path, "hang"))
-        time.sleep(0.3)
+        time.sleep(after_s)
         closing.close()
         with pytest.raises(RuntimeError, match="closed"):
             working.result()
