@@ -42,7 +42,7 @@ EVENT, IMPRESSION = 0, 1
 """What a row of the log is."""
 GROUP_MAX = 4_000
 """So many records share a transaction at most: beyond, the last of them would wait for all the others."""
-CHECKPOINT_RECORDS = 4_000
+CHECKPOINT_RECORDS = 1_000
 """After so many the write-ahead log, 40 MB by then, is written back. SQLite would do it within a commit, all of it at
 once and four times as often: at 5,000 events a second the slowest hundredth then waited twice as long."""
 CHECKPOINT_S = 10.0
