@@ -43,8 +43,8 @@ EVENT, IMPRESSION = 0, 1
 GROUP_MAX = 4_000
 """So many records share a transaction at most: beyond, the last of them would wait for all the others."""
 CHECKPOINT_RECORDS = 1_000
-"""After so many the write-ahead log is written back, beside the commits; SQLite would do it within one. Of 5,000 events a
-second on 400,000 rows the slowest hundredth waited 37 ms with 1,000 (20 viewers a request), 65 with 4,000, 140 with
+"""After so many the write-ahead log is written back, beside the commits; SQLite would do it within one. Of 5,000 events
+a second on 400,000 rows the slowest hundredth waited 37 ms with 1,000 (20 viewers a request), 65 with 4,000, 140 with
 16,000."""
 CHECKPOINT_S = 10.0
 """So long an erasure waits for readers before it leaves the write-ahead log to the next checkpoint."""
