@@ -160,19 +160,24 @@ class DecodePool:
         self.close()
 
     def _borrow(self) -> _Child:
-        if self._closed:
-            raise RuntimeError("the decode pool is closed")
+        self._check_open()
         child = self._idle.get()
         if not child.alive and not self._closed:  # somebody ended it while it waited; no file is to blame
             child = self._replaced(child)
         try:
             child.wait_until_ready()
-        except BaseException as error:
+        except (OSError, RuntimeError):
             self._give_back(child)
-            if self._closed and isinstance(error, OSError | RuntimeError):  # we ended it, whatever it says
-                raise RuntimeError("the decode pool was closed while a child started") from error
+            self._check_open()  # else we ended the child ourselves, whatever it says
+            raise
+        except BaseException:
+            self._give_back(child)
             raise
         return child
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("the decode pool is closed")
 
     def _give_back(self, child: _Child) -> None:
         usable = child.usable and child.files < FILES_PER_CHILD
