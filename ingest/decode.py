@@ -166,12 +166,10 @@ class DecodePool:
             child = self._replaced(child)
         try:
             child.wait_until_ready()
-        except (OSError, RuntimeError):
+        except BaseException as error:
             self._give_back(child)
-            self._check_open()  # else we ended the child ourselves, whatever it says
-            raise
-        except BaseException:
-            self._give_back(child)
+            if isinstance(error, OSError | RuntimeError):  # as of a child that `close` has ended
+                self._check_open()
             raise
         return child
 
