@@ -80,6 +80,22 @@ def seen(viewer: str, video: str, time_s: float) -> Event:
     return event("impression", viewer, video, time_s)
 
 
+def served(viewer: str, video: str, time_s: float) -> Impression:
+    """A place on a page of ours."""
+    return Impression(
+        impression_id=f"{viewer}-{video}-{time_s}",
+        slate_id="s",
+        viewer_id=viewer,
+        video_id=video,
+        time_s=time_s,
+        position=0,
+        source="popular",
+        slot="rank",
+        propensity=1.0,
+        score=0.5,
+    )
+
+
 class ByQuality:
     """A ranker that a test can reckon with: quality, and how like the interests."""
 

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from index.records import Impression
 from recommend.catalogue import Catalogue, Entry
 from recommend.categories import CATEGORIES
 from recommend.pipeline import Context, Page, Scored, feed, why_not
-from tests.known import DIM, START_S, ByQuality, Record, catalogue_of, centres, event, known_of, seen, view
+from tests.known import DIM, START_S, ByQuality, Record, catalogue_of, centres, event, known_of, seen, served, view
 
 NOW = Context(now_s=START_S)
 LIKES_DANCE = [view("ana", f"t0-{n}", START_S - 3_600 + n * 60) for n in range(12)]
@@ -199,17 +198,10 @@ def test_what_was_served_to_no_avail_comes_later_and_what_he_watched_of_it_does_
     catalogue = catalogue_of(80)
     likes = [view("ana", f"t{topic}-{n}", START_S - 7_200 + n * 60 + topic) for topic in (0, 3) for n in range(12)]
 
-    def served(topic: int, count: int, from_s: float) -> list[Record]:
-        return [
-            Impression(
-                impression_id=f"i{topic}-{n}", slate_id="s", viewer_id="ana", video_id=f"t{topic}-{n + 12}",
-                time_s=from_s + n, session_id="", position=n, source="interests", slot="rank", propensity=1.0,
-                score=0.0, reasons={},
-            )
-            for n in range(count)
-        ]  # fmt: skip
+    def of(topic: int, count: int, from_s: float) -> list[Record]:
+        return [served("ana", f"t{topic}-{n + 12}", from_s + n) for n in range(count)]
 
-    food, last = served(3, 40, START_S - 3_600), served(7, 20, START_S - 60)
+    food, last = of(3, 40, START_S - 3_600), of(7, 20, START_S - 60)
     watched = [view("ana", f"t3-{n + 12}", START_S - 3_000 + n) for n in range(20)]
 
     def of_food(*records: Sequence[Record]) -> int:
@@ -276,17 +268,12 @@ def test_sensitive_videos_stay_below_their_share() -> None:
 
 
 def test_a_viewer_who_narrows_is_widened() -> None:
-    from index.records import Impression
-
-    def served(video: str, n: int) -> Impression:
-        return Impression(
-            impression_id=f"i{n}", slate_id="s", viewer_id="ana", video_id=video, time_s=START_S - 9_000 + n,
-            position=0, source="interests", slot="rank", propensity=1.0, score=0.0,
-        )  # fmt: skip
+    def of(video: str, n: int) -> Record:
+        return served("ana", video, START_S - 9_000 + n)
 
     catalogue = catalogue_of(60)
-    broad = [served(f"t{n % 12}-{n // 12}", n) for n in range(180)]
-    narrow = [served(f"t0-{n}", 200 + n) for n in range(15, 60)] + [served(f"t1-{n}", 300 + n) for n in range(15, 30)]
+    broad = [of(f"t{n % 12}-{n // 12}", n) for n in range(180)]
+    narrow = [of(f"t0-{n}", 200 + n) for n in range(15, 60)] + [of(f"t1-{n}", 300 + n) for n in range(15, 30)]
     assert page_of(broad, catalogue).guardrails["widened"]["explore"] == 1.0
     guarded = page_of([*broad, *narrow], catalogue).guardrails
     assert guarded["narrowing"]["narrowing"]

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save as save_tensors
 
-from index.records import Event, Impression
+from index.records import Event
 from recommend.boards import boards
 from recommend.counts import FAST_S, IMPRESSION, LIKE, LONG_VIEW, Counts, Fading
 from recommend.memory import Memory
 from recommend.sources import Asked, gather
 from recommend.state import OtherFold, Viewer
-from tests.known import DAY_S, START_S, LogInMemory, Record, catalogue_of, centres, event, seen, view
+from tests.known import DAY_S, START_S, LogInMemory, Record, catalogue_of, centres, event, seen, served, view
 
 CATALOGUE = catalogue_of(40)
 
@@ -25,22 +25,6 @@ def fold(records: list[Record], viewer: str = "ana") -> Viewer:
     memory = Memory(LogInMemory(records), CATALOGUE)
     memory.catch_up()
     return memory.viewer(viewer)
-
-
-def served(viewer: str, video: str, time_s: float) -> Impression:
-    """A place on a page of ours."""
-    return Impression(
-        impression_id=f"{viewer}-{video}-{time_s}",
-        slate_id="s",
-        viewer_id=viewer,
-        video_id=video,
-        time_s=time_s,
-        position=0,
-        source="popular",
-        slot="rank",
-        propensity=1.0,
-        score=0.5,
-    )
 
 
 # Counts --------------------------------------------------------------------------------------------------------------
